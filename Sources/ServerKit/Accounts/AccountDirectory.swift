@@ -1,0 +1,196 @@
+/// The accounts of a host: loads them when they are needed, holds what is sent to them meanwhile, and lets go of them
+/// when they have been idle.
+@ServerActor
+public final class AccountDirectory {
+    /// Stanzas that wait for an account, each with the fence of the client that sent it.
+    private typealias Mailbox = [(stanza: Stanza, fence: DurabilityFence?)]
+    private typealias Waiter = @ServerActor (Account?) -> Void
+
+    public let store: AccountStore
+    weak var host: Host?
+    private var loaded: [String: Account] = [:]
+    private var mailboxes: [String: Mailbox] = [:]
+    private var waiters: [String: [Waiter]] = [:]
+    private var loaders: [(id: Int, rank: Int, body: @ServerActor (Account) async throws -> Void)] = []
+    private var nextLoader = 0
+
+    /// How many stanzas may wait for one account; more are answered with `resource-constraint`.
+    private static let mailboxLimit = 1_000
+    /// How long an account without resources stays loaded.
+    private static let idleTime = Duration.seconds(300)
+
+    init(storage: Storage, host: String) {
+        store = AccountStore(storage: storage, host: host)
+    }
+
+    /// The accounts in memory.
+    public var loadedAccounts: [Account] { Array(loaded.values) }
+
+    /// The account, if it is in memory.
+    public func loadedAccount(_ localpart: String) -> Account? { loaded[localpart] }
+
+    /// How many resources are connected.
+    public var resourceCount: Int { loaded.values.reduce(0) { $0 + $1.resources.count } }
+
+    /// The account, loaded if need be; nil when there is none or it cannot be read.
+    public func account(_ localpart: String) async -> Account? {
+        if let account = loaded[localpart] { return account }
+        return await withCheckedContinuation { continuation in
+            whenLoaded(localpart) { continuation.resume(returning: $0) }
+        }
+    }
+
+    /// Gives a stanza to an account, now or when it has been loaded.
+    func deliver(_ stanza: Stanza, to jid: JID) {
+        guard let host, let localpart = jid.localpart else { return }
+        if let account = loaded[localpart] { return account.receive(stanza) }
+        let fence = host.router.fence
+        guard mailboxes[localpart, default: []].count < Self.mailboxLimit else {
+            return host.router.bounce(stanza, .resourceConstraint)
+        }
+        fence?.enter()
+        mailboxes[localpart, default: []].append((stanza, fence))
+        load(localpart)
+    }
+
+    /// Makes an account that lives as long as its resources.
+    func makeTemporary() async throws -> Account {
+        guard let host else { throw StanzaError.internalServerError }
+        let localpart = RandomToken.make(bytes: 10)
+        let jid = JID(unchecked: localpart, domainpart: host.domain, resourcepart: nil)
+        let account = Account(jid: jid, host: host, record: nil, isTemporary: true)
+        for loader in loaders { try await loader.body(account) }
+        loaded[localpart] = account
+        return account
+    }
+
+    /// Makes an account.
+    ///
+    /// - Throws: ``AccountError`` or a storage error.
+    public func create(_ localpart: String, password: String) async throws {
+        guard let host else { return }
+        let iterations = host.server.passwordIterations
+        try await store.create(localpart, password: password, iterations: iterations, at: host.server.clock.date)
+        if let account = await account(localpart) {
+            host.hooks.accountCreated.notify(AccountEvent(account: account))
+        }
+    }
+
+    /// Changes a password. Sessions go on.
+    public func setPassword(_ password: String, of localpart: String) async throws {
+        guard let host else { return }
+        try await store.setPassword(password, of: localpart, iterations: host.server.passwordIterations)
+        loaded[localpart]?.record = try await store.record(of: localpart)
+    }
+
+    /// Locks an account, whose sessions end, or unlocks it.
+    public func setLocked(_ isLocked: Bool, _ localpart: String) async throws {
+        try await store.setLocked(isLocked, localpart)
+        guard let account = loaded[localpart] else { return }
+        account.record = try await store.record(of: localpart)
+        guard isLocked else { return }
+        for resource in account.resources {
+            resource.close(StreamError(.policyViolation, "This account has been locked."))
+        }
+    }
+
+    /// Removes an account: its contacts are told (RFC 6121 §3.2, §3.3 by way of ``Hook/accountRemoved``), its sessions
+    /// end, and everything it stored is deleted.
+    public func remove(_ localpart: String) async throws {
+        guard let host else { return }
+        guard let account = await account(localpart) else { throw AccountError.unknown }
+        host.hooks.accountRemoved.notify(AccountEvent(account: account))
+        for resource in account.resources {
+            resource.close(StreamError(.notAuthorized, "This account has been removed."))
+        }
+        unload(localpart)
+        try await store.remove(localpart)
+        unload(localpart)
+    }
+
+    func unload(_ localpart: String) {
+        loaded[localpart] = nil
+    }
+
+    /// Lets go of accounts that nobody has used for a while; they are loaded anew when needed.
+    func evictIdle(now: Duration) {
+        for (localpart, account) in loaded
+        where account.resources.isEmpty && now - account.lastUse > Self.idleTime {
+            loaded[localpart] = nil
+        }
+    }
+
+    // MARK: Loading
+
+    /// Registers what a module loads with every account, and runs it for those in memory.
+    func addLoader(rank: Int, _ body: @escaping @ServerActor (Account) async throws -> Void) -> Int {
+        nextLoader += 1
+        let index = loaders.firstIndex { $0.rank > rank } ?? loaders.endIndex
+        loaders.insert((nextLoader, rank, body), at: index)
+        return nextLoader
+    }
+
+    func removeLoader(_ id: Int) {
+        loaders.removeAll { $0.id == id }
+    }
+
+    private func whenLoaded(_ localpart: String, _ body: @escaping Waiter) {
+        waiters[localpart, default: []].append(body)
+        load(localpart)
+    }
+
+    private var loading: Set<String> = []
+
+    private func load(_ localpart: String) {
+        guard loading.insert(localpart).inserted else { return }
+        Task { @ServerActor in
+            let outcome: Result<Account?, any Error>
+            do { outcome = .success(try await self.read(localpart)) } catch { outcome = .failure(error) }
+            self.loading.remove(localpart)
+            self.finishLoading(localpart, outcome)
+        }
+    }
+
+    private func read(_ localpart: String) async throws -> Account? {
+        guard let host, !host.isAnonymous, let record = try await store.record(of: localpart) else { return nil }
+        let jid = JID(unchecked: localpart, domainpart: host.domain, resourcepart: nil)
+        let account = Account(jid: jid, host: host, record: record)
+        for loader in loaders { try await loader.body(account) }
+        return account
+    }
+
+    private func finishLoading(_ localpart: String, _ outcome: Result<Account?, any Error>) {
+        guard let host else { return }
+        var error = StanzaError.serviceUnavailable
+        var account: Account?
+        switch outcome {
+        case .success(let found): account = found
+        case .failure(let failure):
+            host.log.error("An account cannot be loaded", metadata: ["account": "\(localpart)", "reason": "\(failure)"])
+            error = StanzaError(.internalServerError, .wait)
+        }
+        loaded[localpart] = account
+        for waiter in waiters.removeValue(forKey: localpart) ?? [] { waiter(account) }
+        for (stanza, fence) in mailboxes.removeValue(forKey: localpart) ?? [] {
+            host.router.track(fence) {
+                if let account { account.receive(stanza) } else { refuse(stanza, error, host) }
+            }
+            fence?.leave()
+        }
+    }
+
+    /// A stanza to an account that does not exist. RFC 6121 §8.5.1: messages and IQs are answered, presence is not, or
+    /// strangers could find out who has an account.
+    private func refuse(_ stanza: Stanza, _ error: StanzaError, _ host: Host) {
+        if case .presence = stanza { return }
+        host.router.bounce(stanza, error)
+    }
+}
+
+/// Random names that cannot be guessed.
+public enum RandomToken {
+    /// Lower-case letters and digits, two for each of `bytes` random bytes.
+    public static func make(bytes: Int = 16) -> String {
+        Hex.encode(Digest.randomBytes(bytes))
+    }
+}

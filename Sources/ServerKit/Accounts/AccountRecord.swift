@@ -1,0 +1,99 @@
+/// What is stored about an account.
+public struct AccountRecord: Sendable, Codable, Hashable {
+    /// Salted keys, never the password.
+    public var password: StoredPassword
+    /// When the account was made.
+    public var created: Timestamp?
+    /// Set for an account that may not log in.
+    public var isLocked: Bool?
+
+    public init(password: StoredPassword, created: Timestamp? = nil, isLocked: Bool? = nil) {
+        self.password = password
+        self.created = created
+        self.isLocked = isLocked
+    }
+}
+
+/// Why an account could not be made or changed.
+public enum AccountError: Error, Sendable, CustomStringConvertible {
+    case exists
+    case unknown
+    case badPassword
+
+    public var description: String {
+        switch self {
+        case .exists: "The account exists already."
+        case .unknown: "There is no such account."
+        case .badPassword: "A password must not be empty, nor contain control characters."
+        }
+    }
+}
+
+/// The accounts of a host as they are stored. Works without a running server, too.
+public struct AccountStore: Sendable {
+    let records: KeyValueStore<AccountRecord>
+    let storage: Storage
+    let domain: String
+
+    public init(storage: Storage, host: String) {
+        self.storage = storage
+        domain = host
+        records = storage.values("accounts", on: host, of: AccountRecord.self)
+    }
+
+    public func record(of localpart: String) async throws(StorageError) -> AccountRecord? {
+        try await records.value(for: localpart)
+    }
+
+    /// A page of the localparts, in order.
+    public func names(after: String? = nil, limit: Int = 1_000) async throws(StorageError) -> [String] {
+        try await records.owners(after: after, limit: limit)
+    }
+
+    /// How many accounts there are.
+    public func count() async throws(StorageError) -> Int {
+        try await records.count()
+    }
+
+    /// Makes an account and returns once it is on disk.
+    ///
+    /// - Throws: ``AccountError`` or a storage error.
+    public func create(_ localpart: String, password: String, iterations: Int, at date: Timestamp) async throws {
+        guard try await record(of: localpart) == nil else { throw AccountError.exists }
+        let stored = try await Self.derive(password, iterations: iterations)
+        guard try await record(of: localpart) == nil else { throw AccountError.exists }
+        try await storage.durable(records.set(AccountRecord(password: stored, created: date), for: localpart))
+    }
+
+    /// Changes a password and returns once it is on disk.
+    public func setPassword(_ password: String, of localpart: String, iterations: Int) async throws {
+        guard try await record(of: localpart) != nil else { throw AccountError.unknown }
+        let stored = try await Self.derive(password, iterations: iterations)
+        guard var record = try await record(of: localpart) else { throw AccountError.unknown }
+        record.password = stored
+        try await storage.durable(records.set(record, for: localpart))
+    }
+
+    /// Locks or unlocks an account and returns once that is on disk.
+    public func setLocked(_ isLocked: Bool, _ localpart: String) async throws {
+        guard var record = try await record(of: localpart) else { throw AccountError.unknown }
+        record.isLocked = isLocked ? true : nil
+        try await storage.durable(records.set(record, for: localpart))
+    }
+
+    /// Removes an account with all that any module stored for it, and returns once that is on disk.
+    public func remove(_ localpart: String) async throws {
+        guard try await record(of: localpart) != nil else { throw AccountError.unknown }
+        try await storage.durable(storage.removeEverything(of: localpart, on: domain))
+    }
+
+    /// The keys of a password. Takes milliseconds, on another thread.
+    @concurrent
+    public static func derive(_ password: String, iterations: Int) async throws(AccountError) -> StoredPassword {
+        let stored = StoredPassword.derive(password: password, iterations: iterations) { password in
+            try? PRECIS.opaqueString(password)
+        }
+        guard let stored else { throw .badPassword }
+        return stored
+    }
+}

@@ -1,0 +1,103 @@
+/// A message on its way from or to a local account.
+public struct MessageEvent {
+    /// The sender's account for what is sent, the recipient's for what arrives.
+    public let account: Account
+    public var message: Message
+    /// The resource that sent it; nil for what arrives.
+    public let origin: Resource?
+    /// The resources it was given to; known once it is delivered.
+    public var reached: [Resource] = []
+
+    public init(account: Account, message: Message, origin: Resource? = nil) {
+        self.account = account
+        self.message = message
+        self.origin = origin
+    }
+
+    /// Whether this resource sent or got the message.
+    @ServerActor
+    public func reached(_ resource: Resource) -> Bool {
+        origin === resource || reached.contains { $0 === resource }
+    }
+}
+
+/// A presence on its way from or to a local account.
+public struct PresenceEvent {
+    /// The sender's account for what is sent, the recipient's for what arrives.
+    public let account: Account
+    public var presence: Presence
+    /// The resource that sent it; nil for what arrives.
+    public let origin: Resource?
+}
+
+/// An IQ that arrives at a local account or host, before it is answered or passed on.
+public struct IQEvent {
+    public let host: Host
+    /// The account it is for; nil when it is for the host.
+    public let account: Account?
+    public let iq: IQ
+}
+
+/// A message to the host itself, or to an address below it such as `example.org/announce`.
+public struct HostMessageEvent {
+    public let host: Host
+    public let message: Message
+}
+
+/// Something happened to a resource.
+public struct ResourceEvent {
+    public let resource: Resource
+    /// The presence that made it so.
+    public var presence: Presence?
+}
+
+/// Something happened to an account.
+public struct AccountEvent {
+    public let account: Account
+}
+
+extension Hook where Event == MessageEvent {
+    /// A client sends a message: filter and transform before it is routed, observe after.
+    public static var messageSent: Self { Hook("message-sent") { $0.messageSent } }
+    /// A message arrives at an account: filter and transform, then claim to deliver it.
+    public static var messageArrived: Self { Hook("message-arrived") { $0.messageArrived } }
+    /// No resource can take a message; claim it to keep it, or it is answered as RFC 6121 §8.5 says.
+    public static var messageUndelivered: Self { Hook("message-undelivered") { $0.messageUndelivered } }
+    /// A message was given to resources or was kept: observe.
+    public static var messageDelivered: Self { Hook("message-delivered") { $0.messageDelivered } }
+}
+
+extension Hook where Event == PresenceEvent {
+    /// A client sends presence: filter, transform, then claim to act on it.
+    public static var presenceSent: Self { Hook("presence-sent") { $0.presenceSent } }
+    /// Presence arrives at an account: filter, transform, then claim to act on it.
+    public static var presenceArrived: Self { Hook("presence-arrived") { $0.presenceArrived } }
+}
+
+extension Hook where Event == IQEvent {
+    /// An IQ request arrives: filter.
+    public static var iqArrived: Self { Hook("iq-arrived") { $0.iqArrived } }
+}
+
+extension Hook where Event == HostMessageEvent {
+    /// A message to the host: claim it.
+    public static var hostMessage: Self { Hook("host-message") { $0.hostMessage } }
+}
+
+extension Hook where Event == ResourceEvent {
+    /// A client has bound a resource: observe.
+    public static var resourceBound: Self { Hook("resource-bound") { $0.resourceBound } }
+    /// A resource sent its first presence: observe. Comes before the presence is broadcast.
+    public static var resourceAvailable: Self { Hook("resource-available") { $0.resourceAvailable } }
+    /// An available resource has become unavailable: observe.
+    public static var resourceUnavailable: Self { Hook("resource-unavailable") { $0.resourceUnavailable } }
+    /// A resource is gone: observe.
+    public static var resourceClosed: Self { Hook("resource-closed") { $0.resourceClosed } }
+}
+
+extension Hook where Event == AccountEvent {
+    /// An account was made: observe.
+    public static var accountCreated: Self { Hook("account-created") { $0.accountCreated } }
+    /// An account is being removed; what it stored is still there: observe.
+    public static var accountRemoved: Self { Hook("account-removed") { $0.accountRemoved } }
+}

@@ -1,0 +1,175 @@
+/// A domain whose accounts live here.
+@ServerActor
+public final class Host: Entity {
+    public let server: Server
+    public let domain: String
+    public let jid: JID
+    public internal(set) var configuration: HostConfiguration
+    public let hooks = HostHooks()
+    public let accounts: AccountDirectory
+    /// What disco and stream features say about the host and its accounts.
+    public let disco = DiscoRegistry()
+    /// The ad-hoc commands that modules offer.
+    public let commands = CommandRegistry()
+    /// What is negotiated on the host's streams.
+    public let negotiation = StreamNegotiation()
+    let answers = IQTable()
+    var log: Logger
+    private var services: [ObjectIdentifier: Any] = [:]
+    private var pendingReplies: [String: @ServerActor (IQ) -> Void] = [:]
+    private var nextRequest = 0
+
+    init(server: Server, configuration: HostConfiguration) {
+        self.server = server
+        self.configuration = configuration
+        domain = configuration.name
+        jid = JID(unchecked: nil, domainpart: domain, resourcepart: nil)
+        log = server.log
+        log[metadataKey: "host"] = "\(domain)"
+        accounts = AccountDirectory(storage: server.storage, host: domain)
+        accounts.host = self
+    }
+
+    public var router: Router { server.router }
+    public var isAnonymous: Bool { configuration.authentication == .anonymous }
+
+    /// Whether this address may administer the host.
+    public func isAdmin(_ jid: JID) -> Bool {
+        let bare = jid.bare
+        return server.configuration.admins.contains(bare) || configuration.admins.contains(bare)
+    }
+
+    // MARK: Services
+
+    /// What a module offers to others under a protocol that ServerKit defines; nil when no such module is loaded.
+    public func service<Service>(_ type: Service.Type) -> Service? {
+        services[ObjectIdentifier(type)] as? Service
+    }
+
+    func setService<Service>(_ type: Service.Type, _ service: Service?) {
+        services[ObjectIdentifier(type)] = service
+    }
+
+    // MARK: Stanzas
+
+    public func receive(_ stanza: Stanza) {
+        guard let to = stanza.to else { return }
+        if to.localpart != nil {
+            accounts.deliver(stanza, to: to)
+        } else {
+            receiveHere(stanza)
+        }
+    }
+
+    /// A stanza for the host itself. RFC 6121 §8 leaves messages and presence to the service.
+    private func receiveHere(_ stanza: Stanza) {
+        switch stanza {
+        case .message(let message):
+            let isTaken = hooks.hostMessage.isClaimed(HostMessageEvent(host: self, message: message))
+            if !isTaken { router.bounce(stanza, .serviceUnavailable) }
+        case .presence: break
+        case .iq(let iq):
+            if iq.isRequest {
+                switch hooks.iqArrived.verdict(on: IQEvent(host: self, account: nil, iq: iq)) {
+                case .drop: return
+                case .bounce(let error): return router.bounce(stanza, error)
+                case .pass: break
+                }
+            }
+            answer(iq, account: nil)
+        }
+    }
+
+    /// Sends a request in the host's name.
+    ///
+    /// - Parameter reply: gets the result or error. Whoever asks a client sets a time limit of its own.
+    public func ask(_ iq: IQ, reply: @escaping @ServerActor (IQ) -> Void) {
+        nextRequest += 1
+        var iq = iq
+        iq.id = "host-\(nextRequest)"
+        iq.from = jid
+        if let to = iq.to { pendingReplies["\(iq.id ?? "")\n\(to)"] = reply }
+        router.route(iq)
+    }
+
+    /// Answers a request to a bare JID or to the host. RFC 6120 §8.2.3, RFC 6121 §8.5.
+    func answer(_ iq: IQ, account: Account?) {
+        guard iq.isRequest, let from = iq.from, let query = iq.query else {
+            // A result or an error: to a request of the host, or of nobody, and never answered.
+            if account == nil, let from = iq.from, let id = iq.id {
+                pendingReplies.removeValue(forKey: "\(id)\n\(from)")?(iq)
+            }
+            return
+        }
+        let target: IQTarget = account == nil ? .host : .account
+        guard let entry = answers.entry(for: query, iq.kind, target) else {
+            // RFC 6120 §8.4: a namespace nobody understands. The other kind of a known request is refused as such.
+            let isKnown = answers.knows(query, target)
+            return router.bounce(.iq(iq), isKnown ? .notAllowed : .serviceUnavailable)
+        }
+        guard allows(entry.access, from: from, account: account) else {
+            // Strangers cannot tell what is not for them from what is not there. RFC 6121 §8.5.2.1.1.
+            let error: StanzaError = account == nil ? .forbidden : .serviceUnavailable
+            return router.bounce(.iq(iq), error)
+        }
+        let request = IQRequest(
+            iq: iq, from: from, query: query, host: self, account: account, resource: server.localResource(from))
+        run(entry, request)
+    }
+
+    private func run(_ entry: IQTable.Entry, _ request: IQRequest) {
+        let fence = router.fence ?? DurabilityFence(storage: server.storage)
+        switch entry.body {
+        case .now(let body):
+            let outcome = Result { try router.track(fence) { try body(request) } }
+            finish(request, outcome, fence)
+        case .later(let body):
+            fence.enter()
+            Task { @ServerActor in
+                let before = self.server.storage.lastEnqueued
+                let outcome: Result<Element?, any Error>
+                do { outcome = .success(try await body(request)) } catch { outcome = .failure(error) }
+                // Other turns may have written meanwhile; waiting for those, too, is harmless.
+                if self.server.storage.lastEnqueued != before { fence.require(self.server.storage.lastEnqueued) }
+                fence.leave()
+                self.finish(request, outcome, fence)
+            }
+        }
+    }
+
+    /// Sends the answer once everything its sender should be able to rely on is on disk.
+    private func finish(_ request: IQRequest, _ outcome: Result<Element?, any Error>, _ fence: DurabilityFence) {
+        fence.whenDurable { lost in
+            switch (outcome, lost) {
+            case (.success(let content), nil): self.router.route(request.iq.result(content))
+            case (.failure(let error), _): self.fail(request, error)
+            case (.success, let lost?): self.fail(request, lost)
+            }
+        }
+    }
+
+    private func fail(_ request: IQRequest, _ error: any Error) {
+        if let error = error as? StanzaError { return router.bounce(.iq(request.iq), error) }
+        log.error(
+            "A request failed",
+            metadata: ["reason": "\(error)", "peer": "\(request.from)", "payload": "\(request.query.namespace)"])
+        let isStorage = error is StorageError
+        router.bounce(.iq(request.iq), isStorage ? StanzaError(.internalServerError, .wait) : .internalServerError)
+    }
+
+    private func allows(_ access: IQAccess, from: JID, account: Account?) -> Bool {
+        switch access {
+        case .anyone: true
+        case .owner: account.map { $0.jid == from.bare } ?? false
+        case .local: from.domainpart == domain && from.localpart != nil
+        case .admin: isAdmin(from)
+        }
+    }
+
+    /// Removes a temporary account and all that its modules stored.
+    func discardTemporary(_ account: Account) {
+        hooks.accountRemoved.notify(AccountEvent(account: account))
+        accounts.unload(account.name)
+        server.storage.removeEverything(of: account.name, on: domain)
+    }
+}

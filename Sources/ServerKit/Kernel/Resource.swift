@@ -1,0 +1,125 @@
+/// The stream, or whatever takes its place, that carries a resource's stanzas to its client.
+@ServerActor
+public protocol ResourceLink: AnyObject {
+    /// Sends a stanza to the client, in order.
+    func deliver(_ stanza: Stanza)
+    /// Ends the stream.
+    func close(_ error: StreamError?)
+}
+
+/// A client of an account, bound to a full JID. RFC 6120 §7.
+@ServerActor
+public final class Resource {
+    public let jid: JID
+    public let account: Account
+    public let fence: DurabilityFence
+    /// The last presence sent to everybody; nil while the resource is not available (RFC 6121 §4.2).
+    public internal(set) var presence: Presence?
+    /// Whether it asked for the roster, and is pushed its changes (RFC 6121 §2.1.6).
+    public var isInterested = false
+    /// The language of its stream. RFC 6120 §4.7.4.
+    public var language: String?
+    /// How the stream came about, for logs and for the one who lists sessions: address, TLS, mechanism.
+    public var details: [String: String] = [:]
+    /// When it was bound, by the server's clock.
+    public let boundAt: Duration
+    /// When the client last sent a stanza, by the server's clock.
+    public private(set) var lastActivity: Duration
+
+    weak var link: (any ResourceLink)?
+    private var slots = Slots()
+
+    init(jid: JID, account: Account, link: any ResourceLink) {
+        self.jid = jid
+        self.account = account
+        self.link = link
+        let server = account.host.server
+        fence = DurabilityFence(storage: server.storage)
+        boundAt = server.clock.now
+        lastActivity = boundAt
+    }
+
+    /// Whether it has sent presence without a type. RFC 6121 §4.2.
+    public var isAvailable: Bool { presence != nil }
+    /// The priority of its presence; meaningless unless it is available.
+    public var priority: Int8 { presence?.priority ?? 0 }
+
+    /// What a module keeps with this resource.
+    public subscript<Key: ResourceKey>(key: Key.Type) -> Key.Value {
+        get { slots.value(key, default: Key.defaultValue) }
+        set { slots.set(key, newValue) }
+    }
+
+    /// Gives the client a stanza.
+    public func send(_ stanza: Stanza) { link?.deliver(stanza) }
+    public func send(_ message: Message) { send(.message(message)) }
+    public func send(_ presence: Presence) { send(.presence(presence)) }
+    public func send(_ iq: IQ) { send(.iq(iq)) }
+
+    /// Ends the client's stream.
+    public func close(_ error: StreamError? = nil) { link?.close(error) }
+
+    /// Takes a stanza from the client. Its `from`, if any, was compared with ``jid`` by the stream.
+    public func receive(_ stanza: Stanza) {
+        let host = account.host
+        lastActivity = host.server.clock.now
+        var stanza = stanza
+        // RFC 6120 §8.1.2.1: the full JID, whatever the client wrote. Subscriptions come from the bare JID
+        // (RFC 6121 §3.1.2); the roster sees to that.
+        stanza.header.from = jid
+        if stanza.header.language == nil { stanza.header.language = language }
+        host.router.track(fence) {
+            switch stanza {
+            case .message(let message): receive(message)
+            case .presence(let presence): receive(presence)
+            case .iq(var iq):
+                // RFC 6120 §10.3.3: without an address it is for the own account.
+                if iq.to == nil { iq.to = jid.bare }
+                host.router.route(iq)
+            }
+        }
+    }
+
+    private func receive(_ message: Message) {
+        var message = message
+        // RFC 6120 §10.3.1: without an address it is for the own account.
+        if message.to == nil { message.to = jid.bare }
+        var event = MessageEvent(account: account, message: message, origin: self)
+        let hooks = account.host.hooks.messageSent
+        switch hooks.verdict(on: event) {
+        case .drop: return
+        case .bounce(let error): return account.host.router.bounce(.message(message), error)
+        case .pass: break
+        }
+        hooks.transform(&event)
+        if hooks.isClaimed(event) { return }
+        account.host.router.route(event.message)
+        hooks.notify(event)
+    }
+
+    private func receive(_ presence: Presence) {
+        var event = PresenceEvent(account: account, presence: presence, origin: self)
+        let hooks = account.host.hooks.presenceSent
+        switch hooks.verdict(on: event) {
+        case .drop: return
+        case .bounce(let error): return account.host.router.bounce(.presence(presence), error)
+        case .pass: break
+        }
+        hooks.transform(&event)
+        if !hooks.isClaimed(event), event.presence.to != nil { account.host.router.route(event.presence) }
+        hooks.notify(event)
+    }
+
+    /// Records the presence that the client broadcast; nil when it became unavailable.
+    public func setPresence(_ presence: Presence?) {
+        let wasAvailable = isAvailable
+        let old = self.presence
+        self.presence = presence
+        let hooks = account.host.hooks
+        if !wasAvailable, presence != nil {
+            hooks.resourceAvailable.notify(ResourceEvent(resource: self, presence: presence))
+        } else if wasAvailable, presence == nil {
+            hooks.resourceUnavailable.notify(ResourceEvent(resource: self, presence: old))
+        }
+    }
+}

@@ -1,0 +1,170 @@
+/// A server: its hosts, its router, and the modules that a configuration asks for.
+@ServerActor
+public final class Server {
+    public private(set) var configuration: ServerConfiguration
+    public let storage: Storage
+    public let clock: any ServerClock
+    public let router = Router()
+    /// What peers may make the server hold. The module `c2s` sets it from its options.
+    public var limits = Limits()
+    public let parsers = ParserPool()
+    /// The certificates, by host; filled by the module `tls`.
+    public let identities: TLSIdentities
+    public let planner: ModulePlanner
+    public internal(set) var log: Logger
+    /// How many iterations new passwords are salted with. Set by the module `sasl`.
+    public var passwordIterations = StoredPassword.defaultIterations
+    /// When the server was started, by its clock.
+    public let startedAt: Duration
+    /// A secret that survives restarts, for answers that must look the same each time. Set when the server starts.
+    public private(set) var secret: [UInt8] = []
+
+    private var hosts: [String: Host] = [:]
+    private var managers: [String: ModuleManager] = [:]
+    /// The modules that are loaded once; their facade's host is the first one.
+    private var serverModules: ModuleManager?
+    private var writer = XMLWriter()
+    private var tracedJIDs: Set<JID> = []
+    private var eviction: ScheduledAction?
+
+    public init(
+        configuration: ServerConfiguration, storage: Storage, modules: [any Module.Type], log: Logger,
+        clock: any ServerClock = SystemClock()
+    ) {
+        self.configuration = configuration
+        self.storage = storage
+        self.clock = clock
+        self.log = log
+        identities = TLSIdentities([:])
+        planner = ModulePlanner(modules)
+        startedAt = clock.now
+    }
+
+    // MARK: Life
+
+    /// Loads the secret, makes the hosts and loads their modules.
+    ///
+    /// - Throws: a storage error, or a ``ModuleError``.
+    public func start() async throws {
+        let store = storage.rawValues("secret", on: "")
+        if let stored = try await store.value(for: "server") {
+            secret = stored
+        } else {
+            secret = Digest.randomBytes(32)
+            try await storage.durable(store.set(secret, for: "server"))
+        }
+        try apply(configuration)
+        scheduleEviction()
+    }
+
+    /// Takes up another configuration: hosts and modules come, go and change; clients stay connected.
+    ///
+    /// - Throws: ``ConfigProblems``, and nothing has changed; or a ``ModuleError`` of a module that refused to load.
+    public func reload(_ new: ServerConfiguration) throws {
+        let problems = planner.problems(in: new)
+        guard problems.isEmpty else { throw ConfigProblems(problems) }
+        try apply(new)
+    }
+
+    private func apply(_ new: ServerConfiguration) throws {
+        configuration = new
+        let names = new.hosts.map(\.name)
+        for domain in hosts.keys.sorted() where !names.contains(domain) { removeHost(domain) }
+        for settings in new.hosts {
+            if let host = hosts[settings.name] {
+                host.configuration = settings
+            } else {
+                addHost(settings)
+            }
+        }
+        for domain in names { try managers[domain]?.apply(planner.plan(new, host: domain)) }
+        guard let first = names.first.flatMap({ hosts[$0] }) else { return }
+        let manager = serverModules ?? ModuleManager(host: first, scope: .server)
+        serverModules = manager
+        try manager.apply(planner.serverPlan(new))
+    }
+
+    private func addHost(_ settings: HostConfiguration) {
+        let host = Host(server: self, configuration: settings)
+        hosts[settings.name] = host
+        managers[settings.name] = ModuleManager(host: host, scope: .host)
+        router.attach(host, to: settings.name)
+    }
+
+    private func removeHost(_ domain: String) {
+        guard let host = hosts[domain] else { return }
+        // RFC 6120 §4.9.3.5.
+        closeStreams(of: host, StreamError(.hostGone))
+        managers.removeValue(forKey: domain)?.unloadAll()
+        router.detach(domain)
+        hosts[domain] = nil
+    }
+
+    /// Ends all streams and unloads all modules; what is queued for storage is on disk when this returns.
+    public func stop() async {
+        eviction?.cancel()
+        for host in hosts.values { closeStreams(of: host, StreamError(.systemShutdown)) }
+        serverModules?.unloadAll()
+        for manager in managers.values { manager.unloadAll() }
+        await storage.driver.flush()
+    }
+
+    private func closeStreams(of host: Host, _ error: StreamError) {
+        for account in host.accounts.loadedAccounts {
+            for resource in account.resources { resource.close(error) }
+        }
+    }
+
+    private func scheduleEviction() {
+        eviction = clock.after(.seconds(60)) {
+            let now = self.clock.now
+            for host in self.hosts.values { host.accounts.evictIdle(now: now) }
+            self.scheduleEviction()
+        }
+    }
+
+    // MARK: Hosts
+
+    public func host(_ domain: String) -> Host? { hosts[domain] }
+
+    /// All hosts, by name.
+    public var allHosts: [Host] { hosts.values.sorted { $0.domain < $1.domain } }
+
+    /// The host of a server that has no other.
+    var onlyHost: Host? { hosts.count == 1 ? hosts.values.first : nil }
+
+    /// The names of the modules loaded on a host.
+    public func loadedModules(on domain: String) -> [String] {
+        ((managers[domain]?.names ?? []) + (serverModules?.names ?? [])).sorted()
+    }
+
+    /// The resource with this full JID, if it is connected here.
+    func localResource(_ jid: JID) -> Resource? {
+        guard let localpart = jid.localpart, let resourcepart = jid.resourcepart else { return nil }
+        return hosts[jid.domainpart]?.accounts.loadedAccount(localpart)?.resource(resourcepart)
+    }
+
+    // MARK: Output
+
+    /// Serialises into the one buffer that all streams share, and hands it to the stream.
+    func write(to stream: ClientStream, _ body: (inout XMLWriter) -> Void) {
+        var writer = XMLWriter()
+        swap(&writer, &self.writer)
+        body(&writer)
+        stream.write(writer.bytes)
+        writer.removeAll()
+        swap(&writer, &self.writer)
+    }
+
+    // MARK: Tracing
+
+    /// Shows, in the log, the XML of a bare JID's sessions from now on, or stops to.
+    public func trace(_ jid: JID, _ isOn: Bool) {
+        if isOn { tracedJIDs.insert(jid.bare) } else { tracedJIDs.remove(jid.bare) }
+    }
+
+    func traces(_ stream: ClientStream) -> Bool {
+        guard !tracedJIDs.isEmpty, let localpart = stream.authenticated, let host = stream.host else { return false }
+        return tracedJIDs.contains(JID(unchecked: localpart, domainpart: host.domain, resourcepart: nil))
+    }
+}

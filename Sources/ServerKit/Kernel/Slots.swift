@@ -1,0 +1,37 @@
+/// Names a value that a module keeps with a resource; forgotten when the resource goes away.
+public protocol ResourceKey {
+    associatedtype Value
+    static var defaultValue: Value { get }
+}
+
+/// Names a value that a module keeps with a loaded account; it is loaded anew after the account was evicted.
+public protocol AccountKey {
+    associatedtype Value
+    static var defaultValue: Value { get }
+}
+
+/// Values by the type that names them.
+struct Slots {
+    private var values: [(key: ObjectIdentifier, value: Any)] = []
+
+    func value<Value>(_ key: Any.Type, default defaultValue: @autoclosure () -> Value) -> Value {
+        let id = ObjectIdentifier(key)
+        for entry in values where entry.key == id {
+            if let value = entry.value as? Value { return value }
+        }
+        return defaultValue()
+    }
+
+    mutating func set(_ key: Any.Type, _ value: Any) {
+        let id = ObjectIdentifier(key)
+        if let index = values.firstIndex(where: { $0.key == id }) {
+            values[index].value = value
+        } else {
+            values.append((id, value))
+        }
+    }
+
+    mutating func remove(_ key: Any.Type) {
+        values.removeAll { $0.key == ObjectIdentifier(key) }
+    }
+}

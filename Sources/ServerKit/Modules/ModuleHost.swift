@@ -1,0 +1,274 @@
+/// What a module sees of the host it is loaded into. Everything that is registered through it is recorded, and taken
+/// back in reverse order when the module is unloaded.
+@ServerActor
+public final class ModuleHost {
+    public let host: Host
+    /// The module's name.
+    public let module: String
+    /// Carries the host's and the module's name.
+    public let log: Logger
+    private let rank: Int
+    private var undo: [@ServerActor () -> Void] = []
+    /// What went wrong while registering; the module is not loaded then.
+    private(set) var conflict: String?
+
+    init(host: Host, module: String, rank: Int) {
+        self.host = host
+        self.module = module
+        self.rank = rank
+        var log = host.log
+        log[metadataKey: "module"] = "\(module)"
+        self.log = log
+    }
+
+    public var server: Server { host.server }
+    public var domain: String { host.domain }
+    public var jid: JID { host.jid }
+    public var router: Router { host.router }
+    public var clock: any ServerClock { host.server.clock }
+    public var accounts: AccountDirectory { host.accounts }
+
+    func unload() {
+        for action in undo.reversed() { action() }
+        undo = []
+    }
+
+    /// Calls `body` when the module is unloaded, after everything that was registered later was taken back.
+    public func onUnload(_ body: @escaping @ServerActor () -> Void) {
+        undo.append(body)
+    }
+
+    // MARK: Disco
+
+    /// Advertises features. XEP-0030 §3.1.
+    public func advertise(_ features: Namespace..., on subject: DiscoRegistry.Subject) {
+        let disco = host.disco
+        for feature in features {
+            disco.add(feature, subject)
+            onUnload { disco.remove(feature, subject) }
+        }
+    }
+
+    /// Adds an identity. XEP-0030 §3.1.
+    public func identify(
+        _ category: String, _ type: String, name: String? = nil, on subject: DiscoRegistry.Subject
+    ) {
+        let disco = host.disco
+        let identity = DiscoRegistry.Identity(category, type, name: name)
+        disco.add(identity, subject)
+        onUnload { disco.remove(identity, subject) }
+    }
+
+    /// Adds a form to disco#info, made anew for each answer. XEP-0128.
+    public func extendInfo(of subject: DiscoRegistry.Subject, _ form: @escaping @ServerActor () -> DataForm?) {
+        let disco = host.disco
+        let id = disco.addForm(subject, form)
+        onUnload { disco.removeForm(id) }
+    }
+
+    /// Adds entries to disco#items of the host or of accounts.
+    public func listItems(_ items: @escaping @ServerActor (IQRequest) -> [DiscoRegistry.Item]) {
+        let disco = host.disco
+        let id = disco.addItems(items)
+        onUnload { disco.removeItems(id) }
+    }
+
+    /// Answers disco requests about a node of the host, and about those whose names begin with it and `#`.
+    public func discoNode(_ name: String, _ node: any DiscoNode) {
+        let disco = host.disco
+        disco.setNode(name, node)
+        onUnload { disco.setNode(name, nil) }
+    }
+
+    // MARK: Handlers
+
+    /// Answers requests with this payload, at once.
+    public func answer(
+        _ kind: IQ.Kind, _ name: String, _ namespace: Namespace, on target: IQTarget = .account,
+        from access: IQAccess = .anyone, _ body: @escaping @ServerActor (IQRequest) throws -> Element?
+    ) {
+        add([kind], name, namespace, target, access, .now(body))
+    }
+
+    /// Answers requests with this payload after waiting for something. The world may have moved meanwhile.
+    public func answer(
+        _ kind: IQ.Kind, _ name: String, _ namespace: Namespace, on target: IQTarget = .account,
+        from access: IQAccess = .anyone, _ body: @escaping @ServerActor (IQRequest) async throws -> Element?
+    ) {
+        add([kind], name, namespace, target, access, .later(body))
+    }
+
+    private func add(
+        _ kinds: [IQ.Kind], _ name: String, _ namespace: Namespace, _ target: IQTarget, _ access: IQAccess,
+        _ body: IQTable.Body
+    ) {
+        let table = host.answers
+        let key = IQTable.Key(name: name, namespace: namespace)
+        let entry = IQTable.Entry(kinds: kinds, targets: target, access: access, module: module, body: body)
+        switch table.add(key, entry) {
+        case .success(let id): onUnload { table.remove(key, id) }
+        case .failure(let rival):
+            conflict = "The modules \(rival.module) and \(module) both answer {\(namespace)}\(name). Switch one off."
+        }
+    }
+
+    /// Lets, drops or bounces what passes; runs first.
+    public func filter<Event>(_ hook: Hook<Event>, _ body: @escaping @ServerActor (Event) -> Verdict) {
+        let list = host.hooks.list(hook)
+        let id = list.filter(rank: rank, body)
+        onUnload { list.remove(id) }
+    }
+
+    /// Changes what passes; runs second.
+    public func transform<Event>(_ hook: Hook<Event>, _ body: @escaping @ServerActor (inout Event) -> Void) {
+        let list = host.hooks.list(hook)
+        let id = list.transform(rank: rank, body)
+        onUnload { list.remove(id) }
+    }
+
+    /// Takes a stanza over in place of delivery by returning true; the first taker wins.
+    public func claim<Event>(_ hook: Hook<Event>, _ body: @escaping @ServerActor (Event) -> Bool) {
+        let list = host.hooks.list(hook)
+        let id = list.claim(rank: rank, body)
+        onUnload { list.remove(id) }
+    }
+
+    /// Reacts to what happened; runs last.
+    public func observe<Event>(_ hook: Hook<Event>, _ body: @escaping @ServerActor (Event) -> Void) {
+        let list = host.hooks.list(hook)
+        let id = list.observe(rank: rank, body)
+        onUnload { list.remove(id) }
+    }
+
+    // MARK: Streams
+
+    /// Advertises a stream feature where `body` returns one, in the order of the modules. RFC 6120 §4.3.2.
+    public func streamFeature(_ body: @escaping @ServerActor (ClientStream) -> Element?) {
+        let negotiation = host.negotiation
+        let id = negotiation.addFeature(rank: rank, body)
+        onUnload { negotiation.removeFeature(id) }
+    }
+
+    /// Handles a first-level element that is no stanza, such as `<auth/>`.
+    public func streamElement(
+        _ name: String, _ namespace: Namespace,
+        _ body: @escaping @ServerActor (ClientStream, Element) throws(StreamError) -> Void
+    ) {
+        let negotiation = host.negotiation
+        negotiation.setHandler(name, namespace, body)
+        onUnload { negotiation.setHandler(name, namespace, nil) }
+    }
+
+    /// Handles an IQ that arrives before the resource is bound, such as the bind request itself.
+    public func streamIQ(
+        _ name: String, _ namespace: Namespace, _ body: @escaping @ServerActor (ClientStream, IQ, Element) -> Void
+    ) {
+        let negotiation = host.negotiation
+        negotiation.setIQHandler(name, namespace, body)
+        onUnload { negotiation.setIQHandler(name, namespace, nil) }
+    }
+
+    // MARK: Accounts and stores
+
+    /// Loads what the module keeps with each account, before any stanza reaches it. Accounts in memory are loaded anew.
+    public func loadWithAccounts<Key: AccountKey>(
+        _ key: Key.Type, _ body: @escaping @ServerActor (Account) async throws -> Key.Value
+    ) {
+        let accounts = host.accounts
+        let id = accounts.addLoader(rank: rank) { account in account[key] = try await body(account) }
+        let log = self.log
+        onUnload {
+            accounts.removeLoader(id)
+            for account in accounts.loadedAccounts { account.forget(key) }
+        }
+        for account in accounts.loadedAccounts {
+            Task { @ServerActor in
+                do { account[key] = try await body(account) } catch {
+                    log.error("An account cannot be loaded", metadata: ["reason": "\(error)"])
+                }
+            }
+        }
+    }
+
+    /// One value per account.
+    public func store<Value: Codable & Sendable>(
+        _ name: String, of type: Value.Type = Value.self
+    ) -> KeyValueStore<Value> {
+        server.storage.values(name, on: domain)
+    }
+
+    /// Named values per account.
+    public func map<Value: Codable & Sendable>(_ name: String, of type: Value.Type = Value.self) -> MapStore<Value> {
+        server.storage.map(name, on: domain)
+    }
+
+    /// Named values per account, as bytes.
+    public func rawMap(_ name: String) -> MapStore<[UInt8]> {
+        server.storage.rawMap(name, on: domain)
+    }
+
+    /// Ordered items per account, as bytes.
+    public func rawArchive(_ name: String) -> ArchiveStore<[UInt8]> {
+        server.storage.rawArchive(name, on: domain)
+    }
+
+    // MARK: Services, timers, tasks
+
+    /// Offers a service to other modules.
+    public func provide<Service>(_ type: Service.Type, _ service: Service) {
+        let host = self.host
+        host.setService(type, service)
+        onUnload { host.setService(type, nil) }
+    }
+
+    /// What another module offers, while it is loaded. Look it up when it is needed.
+    public func service<Service>(_ type: Service.Type) -> Service? { host.service(type) }
+
+    /// Calls `body` again and again until the module is unloaded.
+    public func every(_ interval: Duration, _ body: @escaping @ServerActor () -> Void) {
+        let timer = RepeatingTimer(clock: clock, interval: interval, body)
+        timer.schedule()
+        onUnload { timer.cancel() }
+    }
+
+    /// Calls `body` once, unless the module is unloaded before.
+    @discardableResult
+    public func after(_ delay: Duration, _ body: @escaping @ServerActor () -> Void) -> ScheduledAction {
+        let scheduled = clock.after(delay, body)
+        onUnload { scheduled.cancel() }
+        return scheduled
+    }
+
+    /// Adds an ad-hoc command. XEP-0050.
+    public func command(_ command: AdHocCommand) {
+        let commands = host.commands
+        commands.add(command)
+        onUnload { commands.remove(command.node) }
+    }
+}
+
+@ServerActor
+private final class RepeatingTimer {
+    private let clock: any ServerClock
+    private let interval: Duration
+    private let body: @ServerActor () -> Void
+    private var scheduled: ScheduledAction?
+
+    init(clock: any ServerClock, interval: Duration, _ body: @escaping @ServerActor () -> Void) {
+        self.clock = clock
+        self.interval = interval
+        self.body = body
+    }
+
+    func schedule() {
+        scheduled = clock.after(interval) {
+            self.schedule()
+            self.body()
+        }
+    }
+
+    func cancel() {
+        scheduled?.cancel()
+        scheduled = nil
+    }
+}

@@ -1,0 +1,118 @@
+/// What a host and its accounts say about themselves. Disco, capabilities and stream features read it; modules write
+/// into it through their host facade, so that what is switched off is not advertised. XEP-0030 §3.
+@ServerActor
+public final class DiscoRegistry {
+    /// Whom a feature, an identity or a form is about.
+    public enum Subject: Sendable, Hashable, CaseIterable {
+        case host, account
+    }
+
+    /// XEP-0030 §3.1; the registry is at xmpp.org/registrar/disco-categories.html.
+    public struct Identity: Sendable, Hashable {
+        public let category: String
+        public let type: String
+        public let name: String?
+
+        public init(_ category: String, _ type: String, name: String? = nil) {
+            self.category = category
+            self.type = type
+            self.name = name
+        }
+    }
+
+    /// An entry of disco#items.
+    public struct Item: Sendable, Hashable {
+        public let jid: JID
+        public let node: String?
+        public let name: String?
+
+        public init(jid: JID, node: String? = nil, name: String? = nil) {
+            self.jid = jid
+            self.node = node
+            self.name = name
+        }
+    }
+
+    private var features: [Subject: [Namespace: Int]] = [:]
+    private var identities: [Subject: [Identity]] = [:]
+    private var forms: [Subject: [(id: Int, form: @ServerActor () -> DataForm?)]] = [:]
+    private var items: [(id: Int, items: @ServerActor (IQRequest) -> [Item])] = []
+    private var nodes: [String: any DiscoNode] = [:]
+    private var nextID = 0
+    /// Grows with every change, so that what was derived can be kept until then.
+    public private(set) var revision = 0
+
+    init() {}
+
+    public func features(of subject: Subject) -> [Namespace] {
+        (features[subject] ?? [:]).keys.sorted { $0.uri < $1.uri }
+    }
+
+    public func identities(of subject: Subject) -> [Identity] { identities[subject] ?? [] }
+
+    /// Extended information, one form each. XEP-0128.
+    public func forms(of subject: Subject) -> [DataForm] { (forms[subject] ?? []).compactMap { $0.form() } }
+
+    /// What lies below the host or account that was asked.
+    public func items(for request: IQRequest) -> [Item] { items.flatMap { $0.items(request) } }
+
+    /// What a module says about a node of the host.
+    public func node(_ name: String) -> (any DiscoNode)? {
+        nodes[name] ?? nodes.first { name.hasPrefix($0.key + "#") }?.value
+    }
+
+    func add(_ feature: Namespace, _ subject: Subject) {
+        features[subject, default: [:]][feature, default: 0] += 1
+        revision += 1
+    }
+
+    func remove(_ feature: Namespace, _ subject: Subject) {
+        let count = features[subject]?[feature] ?? 0
+        features[subject]?[feature] = count > 1 ? count - 1 : nil
+        revision += 1
+    }
+
+    func add(_ identity: Identity, _ subject: Subject) {
+        identities[subject, default: []].append(identity)
+        revision += 1
+    }
+
+    func remove(_ identity: Identity, _ subject: Subject) {
+        if let index = identities[subject]?.firstIndex(of: identity) { identities[subject]?.remove(at: index) }
+        revision += 1
+    }
+
+    func addForm(_ subject: Subject, _ form: @escaping @ServerActor () -> DataForm?) -> Int {
+        nextID += 1
+        revision += 1
+        forms[subject, default: []].append((nextID, form))
+        return nextID
+    }
+
+    func removeForm(_ id: Int) {
+        for subject in Subject.allCases { forms[subject]?.removeAll { $0.id == id } }
+        revision += 1
+    }
+
+    func addItems(_ body: @escaping @ServerActor (IQRequest) -> [Item]) -> Int {
+        nextID += 1
+        items.append((nextID, body))
+        return nextID
+    }
+
+    func removeItems(_ id: Int) {
+        items.removeAll { $0.id == id }
+    }
+
+    func setNode(_ name: String, _ node: (any DiscoNode)?) {
+        nodes[name] = node
+    }
+}
+
+/// A node of a host that disco may be asked about, such as the list of ad-hoc commands.
+@ServerActor
+public protocol DiscoNode: AnyObject {
+    /// The children of `<query/>` in disco#info for the node.
+    func info(node: String, request: IQRequest) throws -> [Element]
+    func items(node: String, request: IQRequest) throws -> [DiscoRegistry.Item]
+}

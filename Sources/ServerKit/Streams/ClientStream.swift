@@ -1,0 +1,347 @@
+/// Names a value that a module keeps with a stream.
+public protocol StreamKey {
+    associatedtype Value
+    static var defaultValue: Value { get }
+}
+
+/// A client's stream, from its first byte to its last. RFC 6120 §4.
+///
+/// It knows the order of things: header, features, negotiation, bound resource. What is negotiated, and how, the
+/// modules of its host bring.
+@ServerActor
+public final class ClientStream {
+    public enum Phase {
+        /// No header yet, or a new one is due after TLS or SASL. RFC 6120 §4.3.3.
+        case awaitingHeader
+        case negotiating
+        case bound(Resource)
+        /// This side has sent its end tag and waits for the peer's.
+        case closing
+        case closed
+    }
+
+    public let server: Server
+    public let transport: any StreamTransport
+    public private(set) var phase = Phase.awaitingHeader
+    /// The host the client asked for; nil before its first header.
+    public private(set) var host: Host?
+    /// The stream's id, unpredictable. RFC 6120 §4.7.3.
+    public private(set) var id = ""
+    /// The localpart that SASL authenticated; for an anonymous user the one it was given.
+    public private(set) var authenticated: String?
+    /// The language the client asked for. RFC 6120 §4.7.4.
+    public private(set) var language: String?
+    /// When it began, by the server's clock.
+    public let startedAt: Duration
+    /// When the client last sent a byte, by the server's clock.
+    public private(set) var lastReceived: Duration
+    /// When the server last sent a byte, by the server's clock.
+    public private(set) var lastSent: Duration
+    /// Carries who and where.
+    public private(set) var log: Logger
+
+    private let reader: StreamReader
+    private var slots = Slots()
+    private var headerWasSent = false
+    /// Elements that arrived while an answer was being prepared.
+    private var held: [Element] = []
+    private var isSuspended = false
+    private var onClose: (@ServerActor () -> Void)?
+
+    public init(server: Server, transport: any StreamTransport, onClose: (@ServerActor () -> Void)? = nil) {
+        self.server = server
+        self.transport = transport
+        self.onClose = onClose
+        reader = StreamReader(pool: server.parsers, limits: server.limits.unauthenticated)
+        startedAt = server.clock.now
+        lastReceived = startedAt
+        lastSent = startedAt
+        log = server.log
+        log[metadataKey: "peer"] = "\(transport.peerAddress)"
+    }
+
+    /// What a module keeps with this stream.
+    public subscript<Key: StreamKey>(key: Key.Type) -> Key.Value {
+        get { slots.value(key, default: Key.defaultValue) }
+        set { slots.set(key, newValue) }
+    }
+
+    /// The bound resource.
+    public var resource: Resource? {
+        if case .bound(let resource) = phase { resource } else { nil }
+    }
+
+    /// Whether the stream has come to its end, or is about to.
+    public var isClosing: Bool {
+        switch phase {
+        case .closing, .closed: true
+        case .awaitingHeader, .negotiating, .bound: false
+        }
+    }
+
+    // MARK: Bytes
+
+    /// Takes bytes from the peer.
+    public func receive(_ bytes: UnsafeRawBufferPointer) {
+        lastReceived = server.clock.now
+        if case .closed = phase { return }
+        trace("in", bytes)
+        do throws(StreamError) {
+            try reader.read(bytes) { event throws(StreamError) in try handle(event) }
+        } catch {
+            close(error)
+        }
+    }
+
+    /// The connection has been secured; a new header is due. RFC 6120 §5.4.3.3.
+    public func secured() {
+        log.debug("Secured", metadata: ["tls": "\(transport.tls?.version ?? "")"])
+    }
+
+    /// The connection is gone.
+    public func connectionLost(_ reason: String) {
+        guard finish() else { return }
+        log.debug("Connection lost", metadata: ["reason": "\(reason)"])
+    }
+
+    /// The server of the process may have begun to show streams of one address or account.
+    private func trace(_ direction: String, _ bytes: UnsafeRawBufferPointer) {
+        guard server.traces(self) else { return }
+        let xml = String(decoding: bytes, as: UTF8.self)
+        log.notice("Trace", metadata: ["direction": "\(direction)", "xml": "\(xml)"])
+    }
+
+    private func handle(_ event: StreamEvent) throws(StreamError) -> Bool {
+        switch event {
+        case .opened(let header): try open(header)
+        case .element(let element):
+            if isSuspended { held.append(element) } else { try handle(element) }
+        case .closed: endByPeer()
+        }
+        switch phase {
+        case .closed, .awaitingHeader: return false
+        case .negotiating, .bound, .closing: return true
+        }
+    }
+
+    // MARK: The header
+
+    private func open(_ header: StreamHeader) throws(StreamError) {
+        guard case .awaitingHeader = phase else { throw StreamError(.badFormat) }
+        language = header.language ?? language
+        let host = try chooseHost(header)
+        self.host = host
+        log[metadataKey: "host"] = "\(host.domain)"
+        sendHeader(to: header.from)
+        guard header.contentNamespace == .client else {
+            throw StreamError(.invalidNamespace, "Clients speak jabber:client here.")
+        }
+        // RFC 6120 §4.7.5: a lower major version, or none, has no stream features.
+        guard let version = header.version, version.major >= 1 else { throw StreamError(.unsupportedVersion) }
+        if let authenticated, let from = header.from.flatMap({ JID($0) }),
+            from.localpart != authenticated || from.domainpart != host.domain
+        {
+            throw StreamError(.invalidFrom, "This stream belongs to another account.")
+        }
+        phase = .negotiating
+        send(host.negotiation.features(for: self))
+    }
+
+    private func chooseHost(_ header: StreamHeader) throws(StreamError) -> Host {
+        let wanted = header.to.flatMap { $0.isEmpty ? nil : $0 }
+        if let host {
+            // RFC 6120 §4.7.2: the address does not change within a connection.
+            guard wanted.map({ JID($0)?.domainpart == host.domain }) ?? true else {
+                throw StreamError(.hostUnknown, "The stream was opened for \(host.domain).")
+            }
+            return host
+        }
+        guard let wanted else {
+            guard let only = server.onlyHost else {
+                throw StreamError(.improperAddressing, "The stream header needs a \"to\".")
+            }
+            return only
+        }
+        guard let jid = JID(wanted), jid.isDomain else { throw StreamError(.improperAddressing) }
+        guard let host = server.host(jid.domainpart) else { throw StreamError(.hostUnknown) }
+        return host
+    }
+
+    private func sendHeader(to peer: String?) {
+        id = RandomToken.make()
+        headerWasSent = true
+        log[metadataKey: "stream"] = "\(id.prefix(8))"
+        server.write(to: self) { writer in
+            writer.write(
+                StreamHeader(to: peer, from: host?.domain, id: id, language: language, contentNamespace: .client))
+        }
+    }
+
+    // MARK: Elements
+
+    private func handle(_ element: Element) throws(StreamError) {
+        if case .bound(let resource) = phase, element.namespace == .client {
+            return try receive(element, resource)
+        }
+        guard !isClosing, let host else { return }
+        if let handler = host.negotiation.handler(for: element) { return try handler(self, element) }
+        guard element.namespace == .client, ["message", "presence", "iq"].contains(element.name) else {
+            // RFC 6120 §4.9.3.10, §4.9.3.24.
+            let isStanza = ["message", "presence", "iq"].contains(element.name)
+            throw StreamError(isStanza ? .invalidNamespace : .unsupportedStanzaType)
+        }
+        // RFC 6120 §4.9.3.12: nothing is routed before a resource is bound, but requests that are part of it.
+        guard element.name == "iq", let iq = try? IQ(element), let query = iq.query,
+            let handler = host.negotiation.iqHandler(for: query)
+        else { throw StreamError(.notAuthorized) }
+        handler(self, iq, query)
+    }
+
+    private func receive(_ element: Element, _ resource: Resource) throws(StreamError) {
+        let stanza: Stanza?
+        do throws(StanzaError) { stanza = try Stanza.parse(element) } catch { return try refuse(element, error) }
+        guard let stanza else { throw StreamError(.unsupportedStanzaType) }
+        // RFC 6120 §8.1.2.1: the own full or bare JID, or nothing.
+        if let from = stanza.from, from != resource.jid, from != resource.jid.bare {
+            throw StreamError(.invalidFrom, "A stanza carried another sender's address.")
+        }
+        resource.receive(stanza)
+    }
+
+    /// Answers a stanza that could not be understood; only its raw attributes are known.
+    private func refuse(_ element: Element, _ error: StanzaError) throws(StreamError) {
+        if element["from"] != nil, element.jid("from") == nil { throw StreamError(.invalidFrom) }
+        let type = element["type"]
+        guard type != "error", !(element.name == "iq" && type == "result") else { return }
+        var answer = element
+        (answer["from"], answer["to"]) = (element["to"], resource?.jid.description)
+        answer["type"] = "error"
+        answer.append(error.element)
+        send(answer)
+    }
+
+    // MARK: Negotiation, for modules
+
+    /// Sends an element that is no stanza.
+    public func send(_ element: Element) {
+        server.write(to: self) { $0.write(element, in: .client) }
+    }
+
+    /// Stops handling what arrives until ``resume()``, because an answer needs time.
+    public func suspend() {
+        isSuspended = true
+        transport.setReading(false)
+    }
+
+    /// Handles what was held back, and goes on.
+    public func resume() {
+        guard isSuspended else { return }
+        isSuspended = false
+        while !isSuspended, !held.isEmpty, !isClosing {
+            let element = held.removeFirst()
+            do throws(StreamError) { try handle(element) } catch { close(error) }
+        }
+        if !isSuspended { transport.setReading(true) }
+    }
+
+    /// Secures the connection. What arrived after the request, in plain text, is thrown away.
+    public func startTLS(_ tls: TLSServer) throws {
+        reader.restart()
+        held.removeAll()
+        phase = .awaitingHeader
+        // RFC 6120 §5.4.3.3: what was known before TLS is forgotten, but the host the handshake is for.
+        try transport.startTLS(tls)
+    }
+
+    /// Records who authenticated; a new header is due. RFC 6120 §6.4.6.
+    public func authenticate(_ localpart: String) {
+        authenticated = localpart
+        log[metadataKey: "jid"] = "\(localpart)@\(host?.domain ?? "")"
+        reader.restart()
+        reader.limits = server.limits.authenticated
+        phase = .awaitingHeader
+    }
+
+    /// Binds a resource to the stream: from now on it carries stanzas. RFC 6120 §7.
+    public func bind(_ resource: Resource) {
+        resource.language = language
+        resource.details["address"] = transport.peerAddress
+        resource.details["tls"] = transport.tls?.version
+        log[metadataKey: "jid"] = "\(resource.jid)"
+        phase = .bound(resource)
+    }
+
+    // MARK: The end
+
+    /// Ends the stream, with an error or without. RFC 6120 §4.4, §4.9.1.
+    public func close(_ error: StreamError? = nil) {
+        guard !isClosing else { return }
+        if !headerWasSent { sendHeader(to: nil) }
+        if let error {
+            log.debug("Stream error", metadata: ["reason": "\(error.condition.rawValue): \(error.text ?? "")"])
+            send(error.element)
+        }
+        server.write(to: self) { $0.raw("</stream:stream>") }
+        leave()
+        phase = .closing
+        if error != nil { return endTransport() }
+        server.clock.after(.seconds(5)) { self.endTransport() }
+    }
+
+    private func endByPeer() {
+        if !isClosing {
+            server.write(to: self) { $0.raw("</stream:stream>") }
+        }
+        endTransport()
+    }
+
+    private func endTransport() {
+        if finish() { transport.close() }
+    }
+
+    /// Whether this call was the one that ended the stream.
+    private func finish() -> Bool {
+        if case .closed = phase { return false }
+        leave()
+        phase = .closed
+        onClose?()
+        onClose = nil
+        return true
+    }
+
+    private func leave() {
+        held.removeAll()
+        if case .bound(let resource) = phase {
+            phase = .closing
+            resource.account.remove(resource)
+        } else if let authenticated, let host, host.isAnonymous, let account = host.accounts.loadedAccount(authenticated),
+            account.resources.isEmpty
+        {
+            host.discardTemporary(account)
+        }
+    }
+
+    /// Sends a single space, which keeps routers on the way from forgetting the connection. RFC 6120 §4.6.1.
+    public func sendKeepalive() {
+        server.write(to: self) { $0.raw(" ") }
+    }
+
+    /// For the server's writer: what goes out.
+    func write(_ bytes: [UInt8]) {
+        if case .closed = phase { return }
+        lastSent = server.clock.now
+        bytes.withUnsafeBytes { trace("out", $0) }
+        transport.write(bytes)
+        // A client that never reads must not fill the server's memory.
+        if transport.backlog > server.limits.outputBacklog, finish() {
+            log.info("Output limit exceeded", metadata: ["backlog": "\(transport.backlog)"])
+            transport.close()
+        }
+    }
+}
+
+extension ClientStream: ResourceLink {
+    public func deliver(_ stanza: Stanza) {
+        server.write(to: self) { $0.write(stanza) }
+    }
+}

@@ -1,0 +1,112 @@
+import NIOCore
+import NIOPosix
+
+/// A socket on the server's event loop, with TLS from the start or later.
+public final class SocketTransport: ChannelInboundHandler, StreamTransport {
+    public typealias InboundIn = ByteBuffer
+
+    private let channel: any Channel
+    private let makeStream: @ServerActor (any StreamTransport) -> ClientStream
+    private var stream: ClientStream?
+    private var pending: ByteBuffer?
+    private var tlsHandler: TLSHandler?
+    private let directTLS: TLSServer?
+    public let peerAddress: String
+
+    /// - Parameters:
+    ///   - directTLS: how to secure the connection before its first byte (XEP-0368); nil for STARTTLS.
+    ///   - makeStream: makes the stream that takes the bytes.
+    public nonisolated init(
+        channel: any Channel, directTLS: TLSServer?,
+        makeStream: @escaping @ServerActor (any StreamTransport) -> ClientStream
+    ) {
+        self.channel = channel
+        self.directTLS = directTLS
+        self.makeStream = makeStream
+        peerAddress = channel.remoteAddress?.ipAddress ?? "local"
+    }
+
+    // MARK: From the channel, on its event loop
+
+    public nonisolated func handlerAdded(context: ChannelHandlerContext) {
+        ServerActor.assumeIsolated { start() }
+    }
+
+    public nonisolated func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+        let buffer = unwrapInboundIn(data)
+        ServerActor.assumeIsolated { buffer.withUnsafeReadableBytes { stream?.receive($0) } }
+    }
+
+    public nonisolated func channelInactive(context: ChannelHandlerContext) {
+        ServerActor.assumeIsolated { lose("closed by the peer") }
+    }
+
+    public nonisolated func errorCaught(context: ChannelHandlerContext, error: any Error) {
+        let reason = "\(error)"
+        ServerActor.assumeIsolated { lose(reason) }
+        context.close(promise: nil)
+    }
+
+    public nonisolated func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
+        if case .handshakeCompleted = event as? TLSEvent { ServerActor.assumeIsolated { stream?.secured() } }
+        context.fireUserInboundEventTriggered(event)
+    }
+
+    private func start() {
+        stream = makeStream(self)
+        guard let directTLS else { return }
+        do { try startTLS(directTLS) } catch { channel.close(promise: nil) }
+    }
+
+    private func lose(_ reason: String) {
+        let stream = self.stream
+        self.stream = nil
+        stream?.connectionLost(reason)
+    }
+
+    // MARK: From the stream
+
+    public var tls: TLSInfo? { tlsHandler?.info }
+    public var isSecure: Bool { tls != nil }
+
+    public var backlog: Int {
+        let buffered = try? channel.syncOptions?.getOption(.bufferedWritableBytes)
+        return (pending?.readableBytes ?? 0) + (tlsHandler?.pendingBytes ?? 0) + (buffered ?? 0)
+    }
+
+    public func write(_ bytes: [UInt8]) {
+        guard var buffer = pending else {
+            var buffer = channel.allocator.buffer(capacity: bytes.count)
+            buffer.writeBytes(bytes)
+            pending = buffer
+            ServerActor.loop.execute { ServerActor.assumeIsolated { self.flush() } }
+            return
+        }
+        pending = nil  // Gives up the second reference, so that the bytes are appended in place.
+        buffer.writeBytes(bytes)
+        pending = buffer
+    }
+
+    private func flush() {
+        guard let buffer = pending else { return }
+        pending = nil
+        channel.writeAndFlush(buffer, promise: nil)
+    }
+
+    public func startTLS(_ server: TLSServer) throws {
+        flush()
+        let handler = try TLSHandler(server: server)
+        tlsHandler = handler
+        try channel.pipeline.syncOperations.addHandler(handler, position: .first)
+    }
+
+    public func setReading(_ isReading: Bool) {
+        try? channel.syncOptions?.setOption(.autoRead, value: isReading)
+    }
+
+    public func close() {
+        flush()
+        stream = nil
+        channel.close(promise: nil)
+    }
+}

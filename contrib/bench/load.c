@@ -1,0 +1,280 @@
+/* An XMPP load generator over real TLS sockets, and an oracle for what it sends: every message has to arrive exactly
+ * once, in order for each sender, unchanged, and every stream management count has to be right, or it stops loudly.
+ *
+ * One thread, epoll, OpenSSL. It shares no code with any server. One run is one mode against one running server; the
+ * result is one JSON object on stdout. `run`, beside this file, drives it. See README.md for what the numbers mean.
+ */
+#include "load.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <openssl/err.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/resource.h>
+#include <sys/timerfd.h>
+#include <time.h>
+#include <unistd.h>
+
+struct options options = {
+    .address = "127.0.0.1", .port = 5223, .domain = "bench.example", .password = "secret", .concurrency = 16,
+    .warmup = 100, .pairs = 50, .window = 10, .ack_every = 5, .sources = 200, .seconds = 5, .warmup_seconds = 2,
+    .settle = 2, .rate = 500, .timeout = 120, .counts = "1000"};
+
+bool sending, recording;
+static int server_pids[64], server_pid_count;
+static double *samples;
+static size_t sample_count, sample_capacity;
+
+double now(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return t.tv_sec + t.tv_nsec * 1e-9;
+}
+
+void fail(const struct connection *c, const char *format, ...) {
+    va_list arguments;
+    va_start(arguments, format);
+    fprintf(stderr, "load: FAILED: ");
+    vfprintf(stderr, format, arguments);
+    if (c) fprintf(stderr, " [user %d, %s]", c->index, state_name(c));
+    fprintf(stderr, "\n");
+    ERR_print_errors_fp(stderr);
+    exit(1);
+}
+
+void record(double seconds) {
+    if (sample_count == sample_capacity) {
+        sample_capacity = sample_capacity ? sample_capacity * 2 : 65536;
+        if (!(samples = realloc(samples, sample_capacity * sizeof *samples))) fail(NULL, "out of memory");
+    }
+    samples[sample_count++] = seconds;
+}
+
+/* --- What the server costs: CPU time and memory of all its processes. --- */
+
+struct snapshot { double wall, server, user, system, self; uint64_t delivered; };
+
+static struct snapshot snapshot(void) {
+    struct snapshot s = {.wall = now(), .delivered = delivered};
+    struct rusage usage;
+    getrusage(RUSAGE_SELF, &usage);
+    s.self = usage.ru_utime.tv_sec + usage.ru_stime.tv_sec + (usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) * 1e-6;
+    for (int i = 0; i < server_pid_count; i++) {
+        /* The process clock is the sum of utime and stime, but in nanoseconds: a tick of 10 ms is too coarse here. */
+        clockid_t clock;
+        struct timespec t;
+        if (clock_getcpuclockid(server_pids[i], &clock) || clock_gettime(clock, &t))
+            fail(NULL, "server process %d is gone", server_pids[i]);
+        s.server += t.tv_sec + t.tv_nsec * 1e-9;
+        char path[64], line[1024];
+        snprintf(path, sizeof path, "/proc/%d/stat", server_pids[i]);
+        FILE *file = fopen(path, "r");
+        if (!file || !fgets(line, sizeof line, file)) fail(NULL, "cannot read %s", path);
+        fclose(file);
+        unsigned long user = 0, system = 0;
+        char *after_name = strrchr(line, ')');
+        if (after_name) sscanf(after_name + 1, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &user, &system);
+        s.user += (double)user / sysconf(_SC_CLK_TCK);
+        s.system += (double)system / sysconf(_SC_CLK_TCK);
+    }
+    return s;
+}
+
+static void server_memory(long *rss, long *pss) {
+    *rss = *pss = 0;
+    for (int i = 0; i < server_pid_count; i++) {
+        char path[64], line[256];
+        snprintf(path, sizeof path, "/proc/%d/smaps_rollup", server_pids[i]);
+        FILE *file = fopen(path, "r");
+        if (!file) fail(NULL, "cannot read %s", path);
+        long kib;
+        while (fgets(line, sizeof line, file)) {
+            if (sscanf(line, "Rss: %ld", &kib) == 1) *rss += kib;
+            if (sscanf(line, "Pss: %ld", &kib) == 1) *pss += kib;
+        }
+        fclose(file);
+    }
+}
+
+/* --- Results. --- */
+
+static int ascending(const void *a, const void *b) {
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static void print_costs(struct snapshot a, struct snapshot b, double count) {
+    double wall = b.wall - a.wall, cpu = b.server - a.server;
+    double split = (b.user - a.user) + (b.system - a.system);
+    qsort(samples, sample_count, sizeof *samples, ascending);
+    printf("\"count\": %.0f, \"seconds\": %.3f, \"per_second\": %.1f, \"server_cpu_seconds\": %.4f, "
+           "\"server_cpu_us_each\": %.3f, \"server_system_share\": %.3f, \"server_cores_busy\": %.3f, "
+           "\"generator_cores_busy\": %.3f, \"latency_ms\": {", count, wall, count / wall, cpu,
+           count ? cpu / count * 1e6 : 0, split > 0 ? (b.system - a.system) / split : 0, cpu / wall,
+           (b.self - a.self) / wall);
+    static const struct { const char *name; double part; } cuts[] = {
+        {"p50", 0.5}, {"p90", 0.9}, {"p99", 0.99}, {"max", 1}};
+    for (int i = 0; i < 4; i++) {
+        size_t index = sample_count ? (size_t)(cuts[i].part * (sample_count - 1)) : 0;
+        printf("%s\"%s\": %.3f", i ? ", " : "", cuts[i].name, sample_count ? samples[index] * 1e3 : 0);
+    }
+    printf("}");
+    sample_count = 0;
+}
+
+static void login_mode(void) {
+    long rss0, pss0, rss, pss;
+    server_memory(&rss0, &pss0);
+    log_in(options.warmup);
+    printf("\"rss_before_kib\": %ld, \"pss_before_kib\": %ld, \"steps\": [", rss0, pss0);
+    char *counts = strdup(options.counts), *saved = NULL;
+    bool first = true;
+    for (char *part = strtok_r(counts, ",", &saved); part; part = strtok_r(NULL, ",", &saved)) {
+        int target = atoi(part), before = ready;
+        recording = true;
+        struct snapshot a = snapshot();
+        log_in(target);
+        struct snapshot b = snapshot();
+        recording = false;
+        run_for(options.settle);
+        server_memory(&rss, &pss);
+        printf("%s{\"connections\": %d, \"rss_kib\": %ld, \"pss_kib\": %ld, \"pss_kib_each\": %.2f, "
+               "\"rss_kib_each\": %.2f, ", first ? "" : ", ", ready, rss, pss, (double)(pss - pss0) / ready,
+               (double)(rss - rss0) / ready);
+        first = false;
+        print_costs(a, b, target - before);
+        printf("}");
+    }
+    printf("]");
+    free(counts);
+}
+
+/* Nothing may be missing after the last message, nothing may come twice, and the server's counts must be ours. */
+static void verify(int users) {
+    uint64_t missing;
+    for (double end = now() + 20; ; turn(10)) {
+        missing = 0;
+        for (int i = 0; i < users; i++) missing += connections[i]->sent - connections[i ^ 1]->expected;
+        if (!missing) break;
+        if (now() > end) fail(NULL, "%llu messages never arrived", (unsigned long long)missing);
+    }
+    run_for(0.3);
+    if (!options.sm) return;
+    for (int i = 0; i < users; i++) say(connections[i], "<r xmlns='" SM "'/>");
+    for (double end = now() + 10; ; turn(10)) {
+        int behind = 0;
+        for (int i = 0; i < users; i++) behind += connections[i]->acked != connections[i]->stanzas_out;
+        if (!behind) return;
+        if (now() > end)
+            for (int i = 0; i < users; i++)
+                if (connections[i]->acked != connections[i]->stanzas_out)
+                    fail(connections[i], "%u stanzas sent, h='%u'", connections[i]->stanzas_out, connections[i]->acked);
+    }
+}
+
+static void chat_mode(void) {
+    int users = options.pairs * 2, timer = -1, turn_of = 0;
+    double interval = 0, due = 0, lag = 0;
+    log_in(users);
+    run_for(0.5);
+    sending = true;
+    if (options.rate > 0) {
+        interval = 1 / options.rate;
+        struct itimerspec period = {.it_interval.tv_nsec = interval * 1e9, .it_value.tv_nsec = interval * 1e9};
+        timer = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK);
+        timerfd_settime(timer, 0, &period, NULL);
+        struct epoll_event event = {.events = EPOLLIN | EPOLLET, .data.ptr = NULL};
+        epoll_ctl(epoll, EPOLL_CTL_ADD, timer, &event);
+        due = now() + interval;
+    } else {
+        for (int i = 0; i < users; i++)
+            for (int k = 0; k < options.window; k++) send_message(connections[i], now());
+    }
+    struct snapshot a = {0}, b;
+    double begin = now() + options.warmup_seconds, end = begin + options.seconds;
+    for (double time = now(); time < end; time = now()) {
+        if (!recording && time >= begin) { recording = true; a = snapshot(); }
+        for (; timer >= 0 && due <= time; due += interval) {
+            if (recording && time - due > lag) lag = time - due;
+            send_message(connections[turn_of++ % users], due);
+        }
+        turn(10);
+        uint64_t expirations;  /* a periodic timer runs on only when it is read */
+        if (timer >= 0 && read(timer, &expirations, sizeof expirations) < 0 && errno != EAGAIN)
+            fail(NULL, "timer: %s", strerror(errno));
+    }
+    b = snapshot();
+    recording = sending = false;
+    print_costs(a, b, b.delivered - a.delivered);
+    verify(users);
+    printf(", \"verified_messages\": %llu, \"generator_lag_ms\": %.3f", (unsigned long long)delivered, lag * 1e3);
+}
+
+static void parse_options(int argc, char **argv) {
+    static const struct option longs[] = {
+        {"connect", 1, 0, 'c'}, {"domain", 1, 0, 'd'}, {"password", 1, 0, 'p'}, {"ca", 1, 0, 'a'},
+        {"starttls", 0, 0, 't'}, {"sm", 0, 0, 's'}, {"carbons", 0, 0, 'b'}, {"pids", 1, 0, 'i'}, {"keys", 1, 0, 'k'},
+        {"mechanism", 1, 0, 'm'}, {"counts", 1, 0, 'n'}, {"concurrency", 1, 0, 'C'}, {"warmup", 1, 0, 'w'},
+        {"pairs", 1, 0, 'P'}, {"window", 1, 0, 'W'}, {"ack-every", 1, 0, 'A'}, {"sources", 1, 0, 'S'},
+        {"seconds", 1, 0, 'T'}, {"warmup-seconds", 1, 0, 'U'}, {"settle", 1, 0, 'e'}, {"rate", 1, 0, 'r'},
+        {"timeout", 1, 0, 'x'}, {0}};
+    options.mode = argc > 1 ? argv[1] : "";
+    options.rate = strcmp(options.mode, "paced") ? 0 : 500;
+    for (int o; (o = getopt_long(argc - 1, argv + 1, "", longs, NULL)) != -1;) switch (o) {
+        case 'c': {
+            char *colon = strrchr(optarg, ':');
+            if (!colon) fail(NULL, "--connect ADDRESS:PORT");
+            *colon = 0;
+            options.address = optarg;
+            options.port = atoi(colon + 1);
+            break;
+        }
+        case 'd': options.domain = optarg; break;
+        case 'p': options.password = optarg; break;
+        case 'a': options.ca = optarg; break;
+        case 't': options.starttls = true; break;
+        case 's': options.sm = true; break;
+        case 'b': options.carbons = true; break;
+        case 'i': {
+            char *saved = NULL;
+            for (char *pid = strtok_r(optarg, ",", &saved); pid && server_pid_count < 64;
+                 pid = strtok_r(NULL, ",", &saved)) server_pids[server_pid_count++] = atoi(pid);
+            break;
+        }
+        case 'k': options.key_file = optarg; break;
+        case 'm': options.mechanism = optarg; break;
+        case 'n': options.counts = optarg; break;
+        case 'C': options.concurrency = atoi(optarg); break;
+        case 'w': options.warmup = atoi(optarg); break;
+        case 'P': options.pairs = atoi(optarg); break;
+        case 'W': options.window = atoi(optarg); break;
+        case 'A': options.ack_every = atoi(optarg); break;
+        case 'S': options.sources = atoi(optarg); break;
+        case 'T': options.seconds = atof(optarg); break;
+        case 'U': options.warmup_seconds = atof(optarg); break;
+        case 'e': options.settle = atof(optarg); break;
+        case 'r': options.rate = atof(optarg); break;
+        case 'x': options.timeout = atof(optarg); break;
+        default: exit(2);
+    }
+    if (strcmp(options.mode, "login") && strcmp(options.mode, "chat") && strcmp(options.mode, "paced")) {
+        fprintf(stderr, "usage: load login|chat|paced --connect ADDRESS:PORT --pids PID,... [option...]\n");
+        exit(2);
+    }
+    if (options.window < 1 || options.window > RING || options.ack_every < 1 || options.sources < 1
+        || options.concurrency < 1 || options.pairs < 1) fail(NULL, "an option is out of bounds");
+}
+
+int main(int argc, char **argv) {
+    parse_options(argc, argv);
+    prepare();
+    printf("{");
+    if (!strcmp(options.mode, "login")) login_mode();
+    else chat_mode();
+    printf(", \"mechanism\": \"%s\", \"iterations\": %d}\n", mechanism_seen, iterations_seen);
+    return 0;
+}

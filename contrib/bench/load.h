@@ -1,0 +1,66 @@
+/* What the two halves of the load generator share: load.c measures, session.c speaks XMPP. */
+#ifndef LOAD_H
+#define LOAD_H
+
+#define _GNU_SOURCE
+#include <openssl/ssl.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define SM "urn:xmpp:sm:3"
+#define RING 1024  /* messages of one sender that may be on their way at a time */
+
+enum state { CONNECTING, PLAIN_FEATURES, PROCEED, HANDSHAKE, FEATURES, CHALLENGE, SUCCESS, BINDABLE, BINDING, SETUP,
+             READY };
+
+struct buffer { char *data; size_t length, capacity; };
+
+struct connection {
+    int fd, index;
+    enum state state;
+    SSL *ssl;
+    bool dirty;
+    struct buffer in, out;
+    size_t scanned, tag;      /* parser: bytes of `in` already looked at, and where the current tag starts */
+    int depth;
+    bool in_tag;
+    char quote;
+    char client_first[96], jid[128], server_signature[128];
+    int awaited;              /* answers missing before the session is complete */
+    double started;
+    bool counts_out, counts_in;                 /* XEP-0198: after <enable/> was sent, after <enabled/> came */
+    uint32_t stanzas_out, stanzas_in, acked;    /* acked: the last h the server reported */
+    uint64_t sent, expected;  /* messages sent to the partner; sequence number next expected from it */
+    double *stamps;           /* when each of the last RING messages was due to leave */
+};
+
+struct options {
+    const char *mode, *address, *domain, *password, *ca, *key_file, *mechanism, *counts;
+    int port, concurrency, warmup, pairs, window, ack_every, sources;
+    bool starttls, sm, carbons;
+    double seconds, warmup_seconds, settle, rate, timeout;
+};
+
+extern struct options options;
+
+/* load.c */
+extern bool sending, recording;  /* whether arrivals call for new messages, and whether times are recorded */
+double now(void);
+void record(double seconds);
+__attribute__((noreturn, format(printf, 2, 3))) void fail(const struct connection *c, const char *format, ...);
+
+/* session.c */
+extern struct connection **connections;
+extern int epoll, ready, iterations_seen;
+extern char mechanism_seen[16];
+extern uint64_t delivered;
+const char *state_name(const struct connection *c);
+void prepare(void);
+void turn(int timeout);          /* one turn of the loop, waiting at most so many milliseconds */
+void run_for(double seconds);
+void log_in(int target);         /* until so many users are logged in */
+void send_message(struct connection *c, double due);
+__attribute__((format(printf, 2, 3))) void say(struct connection *c, const char *format, ...);
+
+#endif

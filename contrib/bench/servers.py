@@ -1,0 +1,319 @@
+"""How each server is configured, given its accounts, started and stopped for the benchmark."""
+
+import hashlib
+import hmac
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+DOMAIN = "bench.example"
+PASSWORD = "secret"
+HERE = Path(__file__).resolve().parent
+
+
+class BenchError(Exception):
+    """Something without which there is no result; the message is for whoever runs the benchmark."""
+
+
+def tree(root):
+    """The ids of a process and of all its descendants."""
+    children = {}
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            try:
+                parent = int(Path(f"/proc/{entry}/stat").read_text().rpartition(")")[2].split()[1])
+            except (OSError, IndexError):
+                continue
+            children.setdefault(parent, []).append(int(entry))
+    found, queue = [], [root]
+    while queue:
+        found.append(queue.pop())
+        queue += children.get(found[-1], [])
+    return found
+
+
+def memory(pids):
+    """RSS and PSS in KiB, summed over processes."""
+    rss = pss = 0
+    for pid in pids:
+        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+            if line.startswith("Rss:"):
+                rss += int(line.split()[1])
+            elif line.startswith("Pss:"):
+                pss += int(line.split()[1])
+    return rss, pss
+
+
+def free_ports(count):
+    """Ports nobody listens on, outside the range that outgoing connections are given."""
+    low = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    found = []
+    for port in range(max(1024, min(low, 32768) - 4000), 65000):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        found.append(port)
+        if len(found) == count:
+            return found
+    raise BenchError("no free ports")
+
+
+class Server:
+    """One server under test. Subclasses say how it is set up; starting, waiting and ending are the same for all."""
+
+    name = ""
+    salts_differ = False  # whether each account has its own salt, so that clients cannot share one derived key
+
+    def __init__(self, work, certificate, accounts):
+        self.folder = work / self.name
+        self.folder.mkdir()
+        self.certificate = certificate  # folder with fullchain.pem and privkey.pem
+        self.accounts = accounts
+        self.c2s, self.c2s_tls = 0, 0
+        self.process = None
+
+    def version(self):
+        raise NotImplementedError
+
+    def create_accounts(self):
+        """Makes u0, u1, … once; they stay for every later start."""
+        raise NotImplementedError
+
+    def command(self, variant):
+        """Writes the configuration for a variant, a set of "sm", "carbons", "archive".
+
+        Returns the arguments to start with and the environment to add.
+        """
+        raise NotImplementedError
+
+    def start(self, variant):
+        """Starts the server, waits until both ports accept; returns the seconds that took from exec."""
+        self.c2s, self.c2s_tls = free_ports(2)
+        argv, environment = self.command(variant)
+        log = open(self.folder / "output.log", "ab")
+        started = time.monotonic()
+        self.process = subprocess.Popen(
+            argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.folder,
+            env={**os.environ, **environment}, start_new_session=True)
+        log.close()
+        for port in (self.c2s, self.c2s_tls):
+            while True:
+                try:
+                    socket.create_connection(("127.0.0.1", port), timeout=1).close()
+                    break
+                except OSError:
+                    pass
+                if self.process.poll() is not None:
+                    raise BenchError(f"{self.name} ended at start, see below\n{self.tail()}")
+                if time.monotonic() - started > 60:
+                    raise BenchError(f"{self.name} opened no ports within 60 s\n{self.tail()}")
+                time.sleep(0.001)
+        return time.monotonic() - started
+
+    def tail(self):
+        return (self.folder / "output.log").read_text(errors="replace")[-3000:]
+
+    def pids(self):
+        if self.process.poll() is not None:
+            raise BenchError(f"{self.name} died\n{self.tail()}")
+        return tree(self.process.pid)
+
+    def stop(self):
+        """Ends the server and what it started, by process id: politely first, for at most 10 seconds."""
+        if not self.process:
+            return
+        pids = tree(self.process.pid)
+        for sign, patience in ((signal.SIGTERM, 10), (signal.SIGKILL, 10)):
+            for pid in pids if sign == signal.SIGKILL else [self.process.pid]:
+                try:
+                    os.kill(pid, sign)
+                except ProcessLookupError:
+                    pass
+            try:
+                self.process.wait(patience)
+                break
+            except subprocess.TimeoutExpired:
+                pass
+        self.process = None
+
+
+class Martlet(Server):
+    name = "martlet"
+    salts_differ = True
+
+    def __init__(self, work, certificate, accounts, binary, module_lines):
+        super().__init__(work, certificate, accounts)
+        self.binary, self.module_lines = binary, module_lines
+        certificates = self.folder / "certs" / DOMAIN
+        certificates.mkdir(parents=True)
+        for file in ("fullchain.pem", "privkey.pem"):
+            shutil.copy(certificate / file, certificates / file)
+        (self.folder / "data").mkdir()
+
+    def version(self):
+        result = subprocess.run([self.binary, "--version"], capture_output=True, text=True, timeout=20)
+        return result.stdout.strip().removeprefix("martlet ") if result.returncode == 0 else "unknown"
+
+    def configuration(self, variant):
+        modules = [f"archive: {'on' if 'archive' in variant else 'off'}"] + self.module_lines
+        path = self.folder / "martlet.yaml"
+        path.write_text(f"data_directory: {self.folder}/data\n"
+                        f"certificates: {self.folder}/certs\n"
+                        f"hosts: {{ {DOMAIN}: {{}} }}\n"
+                        f'listen: {{ c2s: "127.0.0.1:{self.c2s}", c2s_tls: "127.0.0.1:{self.c2s_tls}" }}\n'
+                        "modules:\n" + "".join(f"  {line}\n" for line in modules))
+        return path
+
+    def create_accounts(self):
+        accounts = self.folder / "accounts.txt"
+        accounts.write_text("".join(f"u{i}@{DOMAIN} {PASSWORD}\n" for i in range(self.accounts)))
+        self.c2s, self.c2s_tls = free_ports(2)
+        result = subprocess.run(
+            [self.binary, "user", "import", accounts, "--config", self.configuration(set())],
+            capture_output=True, text=True, timeout=300)
+        if result.returncode:
+            raise BenchError(f"martlet user import failed\n{result.stdout}{result.stderr}")
+
+    def command(self, variant):
+        # Stream management and carbons are on by default; a plain client leaves them unused.
+        return [self.binary, "run", "--config", str(self.configuration(variant))], {}
+
+
+class Prosody(Server):
+    name = "prosody"
+    hash = "SHA-1"  # what Debian's package offers by default
+
+    def version(self):
+        result = subprocess.run(["dpkg-query", "-W", "-f", "${Version}", "prosody"], capture_output=True, text=True)
+        return result.stdout.strip() or "unknown"
+
+    def create_accounts(self):
+        """Writes the account files directly (one salt for all): prosodyctl takes a process for each account."""
+        folder = self.folder / "data" / DOMAIN.replace(".", "%2e") / "accounts"
+        folder.mkdir(parents=True)
+        hash_name, salt, iterations = self.hash.replace("-", "").lower(), "c0ffee00-bench", 10000
+        salted = hashlib.pbkdf2_hmac(hash_name, PASSWORD.encode(), salt.encode(), iterations)
+        stored = hashlib.new(hash_name, hmac.digest(salted, b"Client Key", hash_name)).hexdigest()
+        server = hmac.digest(salted, b"Server Key", hash_name).hex()
+        text = (f'return {{\n\t["iteration_count"] = {iterations};\n\t["salt"] = "{salt}";\n'
+                f'\t["server_key"] = "{server}";\n\t["stored_key"] = "{stored}";\n}};\n')
+        for index in range(self.accounts):
+            (folder / f"u{index}.dat").write_text(text)
+
+    def command(self, variant):
+        modules = ["roster", "saslauth", "tls", "disco"]
+        modules += [module for part, module in (("sm", "smacks"), ("carbons", "carbons"), ("archive", "mam"))
+                    if part in variant]
+        path = self.folder / "prosody.cfg.lua"
+        path.write_text(f"""
+run_as_root = true
+daemonize = false
+pidfile = "{self.folder}/prosody.pid"
+data_path = "{self.folder}/data"
+network_backend = "epoll"
+log = {{ warn = "{self.folder}/prosody.log" }}
+interfaces = {{ "127.0.0.1" }}
+c2s_ports = {{ {self.c2s} }}
+c2s_direct_tls_ports = {{ {self.c2s_tls} }}
+modules_enabled = {{ {", ".join(f'"{module}"' for module in modules)} }}
+modules_disabled = {{ "s2s" }}
+authentication = "internal_hashed"
+password_hash = "{self.hash}"
+c2s_require_encryption = true
+ssl = {{ certificate = "{self.certificate}/fullchain.pem"; key = "{self.certificate}/privkey.pem" }}
+c2s_direct_tls_ssl = ssl
+VirtualHost "{DOMAIN}"
+""")
+        return ["prosody", "--config", str(path), "-F"], {}
+
+
+class Ejabberd(Server):
+    name = "ejabberd"
+
+    def version(self):
+        result = subprocess.run(["dpkg-query", "-W", "-f", "${Version}", "ejabberd"], capture_output=True, text=True)
+        return result.stdout.strip() or "unknown"
+
+    def erl(self, evaluate, variant):
+        pem = self.folder / "ejabberd.pem"
+        pem.write_text((self.certificate / "fullchain.pem").read_text()
+                       + (self.certificate / "privkey.pem").read_text())
+        listener = f"""
+    module: ejabberd_c2s
+    ip: "127.0.0.1"
+    max_stanza_size: 262144
+    backlog: 4096"""
+        modules = ["mod_roster: {}", "mod_disco: {}"]
+        modules += [module for part, module in (("sm", "mod_stream_mgmt: {}"), ("carbons", "mod_carboncopy: {}"),
+                                                ("archive", "mod_mam: {default: always}")) if part in variant]
+        config = self.folder / "ejabberd.yml"
+        config.write_text(f"""
+hosts: ["{DOMAIN}"]
+loglevel: warning
+certfiles: ["{pem}"]
+ca_file: "{self.certificate}/ca.pem"
+auth_password_format: scram
+max_fsm_queue: 20000
+access_rules:
+  c2s: {{ allow: all }}
+listen:
+  -
+    port: {self.c2s}{listener}
+    starttls_required: true
+  -
+    port: {self.c2s_tls}{listener}
+    tls: true
+modules:
+""" + "".join(f"  {module}\n" for module in modules))
+        libraries = sorted(Path("/usr/lib").glob("*/ejabberd-*/ebin"))
+        if not libraries or not shutil.which("erl"):
+            raise BenchError("ejabberd is not installed")
+        argv = ["erl", "+K", "true", "+P", "250000", "-noinput", "-mnesia", "dir", f'"{self.folder}/spool"',
+                "-ejabberd", "log_rate_limit", "1000", "-s", "ejabberd"]
+        if evaluate:
+            argv += ["-eval", evaluate]
+        return argv, {"ERL_LIBS": str(libraries[0].parents[1]), "EJABBERD_CONFIG_PATH": str(config),
+                      "EJABBERD_LOG_PATH": str(self.folder / "ejabberd.log"), "HOME": str(self.folder),
+                      "ERL_MAX_PORTS": "32000", "ERL_CRASH_DUMP": str(self.folder / "erl_crash.dump")}
+
+    def create_accounts(self):
+        """Registers one account and copies its record: hashing for each would take minutes."""
+        self.c2s, self.c2s_tls = free_ports(2)
+        argv, environment = self.erl(
+            "ejabberd:start(), (fun Wait() -> case whereis(ejabberd_auth) of undefined -> timer:sleep(100), Wait();"
+            " _ -> timer:sleep(1000) end end)(),"
+            f'ok = ejabberd_auth:try_register(<<"u0">>, <<"{DOMAIN}">>, <<"{PASSWORD}">>),'
+            "[P | _] = [X || K <- mnesia:dirty_all_keys(passwd), X <- mnesia:dirty_read(passwd, K)],"
+            'Put = fun(I) -> N = list_to_binary("u" ++ integer_to_list(I)),'
+            " S = element(2, P), mnesia:dirty_write(setelement(2, P, setelement(1, S, N))) end,"
+            f"lists:foreach(Put, lists:seq(1, {self.accounts - 1})),"
+            'mnesia:dump_log(), io:format("accounts ready~n"), init:stop().', set())
+        result = subprocess.run(argv, capture_output=True, text=True, timeout=120, cwd=self.folder,
+                                stdin=subprocess.DEVNULL, env={**os.environ, **environment}, start_new_session=True)
+        if "accounts ready" not in result.stdout:
+            raise BenchError(f"ejabberd made no accounts\n{result.stdout[-3000:]}{result.stderr[-3000:]}")
+
+    def command(self, variant):
+        return self.erl(None, variant)
+
+
+def make_certificates(folder):
+    """A throw-away CA and a P-256 certificate for the domain."""
+    folder.mkdir()
+    script = f"""set -e
+openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj '/CN=Benchmark CA' \
+    -keyout ca.key -out ca.pem
+openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj '/CN={DOMAIN}' -keyout privkey.pem -out leaf.csr
+printf 'subjectAltName=DNS:{DOMAIN}\\nextendedKeyUsage=serverAuth,clientAuth\\n' > extensions
+openssl x509 -req -in leaf.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile extensions -out leaf.pem
+cat leaf.pem ca.pem > fullchain.pem"""
+    result = subprocess.run(["sh", "-c", script], cwd=folder, capture_output=True, text=True, timeout=60)
+    if result.returncode:
+        raise BenchError(f"openssl failed\n{result.stderr}")

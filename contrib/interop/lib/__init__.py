@@ -1,0 +1,1 @@
+"""What the scenarios stand on: a small internet on loopback, servers, clients, and the record of steps."""

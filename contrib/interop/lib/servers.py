@@ -1,0 +1,140 @@
+"""The servers under test, behind one face: start, stop, restart, kill9, add_user."""
+
+import abc
+import pathlib
+import socket
+import subprocess
+
+from .processes import command, end, spawn, until
+from .steps import Failure
+
+ADDRESS = "127.0.0.1"
+PORTS = (5222, 5223)
+
+
+class Server(abc.ABC):
+    """One server with a data folder of its own in `folder`, serving `domain` with the files in `certificates`."""
+
+    gaps: dict[str, str] = {}
+
+    def __init__(self, folder: pathlib.Path, domain: str, certificates: pathlib.Path, log: pathlib.Path):
+        self.domain = domain
+        self.log = log
+        self._certificates = certificates
+        self._data = folder / "data"
+        self._process: subprocess.Popen | None = None
+        self._data.mkdir(parents=True)
+
+    @property
+    @abc.abstractmethod
+    def _command(self) -> list:
+        """The server in the foreground."""
+
+    @abc.abstractmethod
+    def add_user(self, jid: str, password: str) -> None:
+        """Creates an account; the server may be running or not."""
+
+    async def start(self) -> None:
+        """Returns when the ports accept connections."""
+        self._process = spawn(self._command, self.log)
+        await until(self._is_up, "open ports", timeout=30)
+
+    async def stop(self) -> int:
+        """Asks by SIGTERM and returns the exit status."""
+        self._process.terminate()
+        await until(lambda: self._process.poll() is not None, "end of the server after SIGTERM", timeout=20)
+        return self._process.returncode
+
+    async def restart(self) -> int:
+        status = await self.stop()
+        await self.start()
+        return status
+
+    async def kill9(self) -> None:
+        self._process.kill()
+        await until(lambda: self._process.poll() is not None, "end of the server after SIGKILL")
+
+    def close(self) -> None:
+        """Ends the server if it runs, without asking how it went."""
+        end(self._process)
+
+    def _is_up(self) -> bool:
+        if self._process.poll() is not None:
+            raise Failure(f"the server ended with {self._process.returncode}: {self.log.read_text()[-300:]}")
+        return all(_accepts(port) for port in PORTS)
+
+
+class Martlet(Server):
+    def __init__(self, *arguments, executable: pathlib.Path):
+        super().__init__(*arguments)
+        self._executable = executable.resolve()
+        self._config = self._data.parent / "martlet.yaml"
+        self._config.write_text(f"""\
+data_directory: {self._data}
+certificates: {self._certificates}
+hosts:
+  {self.domain}: {{}}
+modules:
+  register: {{}}
+listen: {{ c2s: {PORTS[0]}, c2s_tls: {PORTS[1]} }}
+""")
+
+    @property
+    def _command(self) -> list:
+        return [self._executable, "run", "--config", self._config]
+
+    def add_user(self, jid: str, password: str) -> None:
+        command([self._executable, "user", "add", jid, "--password-stdin", "--config", self._config], text=password)
+
+
+class Prosody(Server):
+    gaps = {
+        "login by SCRAM-SHA-1 over STARTTLS": "Prosody keeps one hash, SHA-256 here",
+        "login by SCRAM-SHA-1 over direct TLS": "Prosody keeps one hash, SHA-256 here",
+        "server and account name disco#info among their features (XEP-0030 §3.1)": "Prosody's accounts do not",
+        "SIGTERM ends the stream with system-shutdown (RFC 6120 §4.9.3.19)": "Prosody's error is lost now and then",
+        "guessing passwords on one stream comes to an end": "Prosody does not count",
+        "a message before authentication is not authorized": "Prosody stays silent",
+        "a bind request before authentication is not authorized": "Prosody stays silent",
+        "plaintext glued to <starttls/> is never processed (RFC 6120 §5.4.2.2)": "Prosody reads on in the same packet",
+        **{f"{what}, {when} authentication": "Prosody says not-well-formed"
+           for what in ("a comment", "a processing instruction") for when in ("before", "after")},
+    }
+
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
+        self._config = self._data.parent / "prosody.cfg.lua"
+        self._config.write_text(f"""\
+run_as_root = true
+pidfile = "{self._data.parent}/prosody.pid"
+data_path = "{self._data}"
+certificates = "{self._certificates}"
+interfaces = {{ "{ADDRESS}" }}
+c2s_ports = {{ {PORTS[0]} }}
+c2s_direct_tls_ports = {{ {PORTS[1]} }}
+s2s_ports = {{}}
+c2s_require_encryption = true
+authentication = "internal_hashed"
+password_hash = "SHA-256"
+allow_registration = true
+log = {{ debug = "*console" }}
+modules_enabled = {{ "roster", "saslauth", "tls", "disco", "private", "vcard_legacy", "pep", "version", "uptime",
+    "time", "ping", "lastactivity", "register_ibr", "user_account_management", "blocklist", "carbons", "smacks" }}
+VirtualHost "{self.domain}"
+""")
+
+    @property
+    def _command(self) -> list:
+        return ["prosody", "-F", "--config", self._config]
+
+    def add_user(self, jid: str, password: str) -> None:
+        user, host = jid.split("@")
+        command(["prosodyctl", "--config", self._config, "register", user, host, password])
+
+
+def _accepts(port: int) -> bool:
+    try:
+        socket.create_connection((ADDRESS, port), timeout=1).close()
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,130 @@
+import ServerKit
+
+/// What a memory driver holds.
+struct MemoryStores: Sendable {
+    var values: [StoreAddress: [ExactString: [UInt8]]] = [:]
+    var maps: [StoreAddress: [ExactString: [ExactString: [UInt8]]]] = [:]
+    var archives: [StoreAddress: [ExactString: MemoryArchive]] = [:]
+
+    func owners(in store: StoreAddress) -> [ExactString] {
+        switch store.kind {
+        case .values: Array((values[store] ?? [:]).keys)
+        case .map: (maps[store] ?? [:]).filter { !$0.value.isEmpty }.map(\.key)
+        case .archive: (archives[store] ?? [:]).filter { !$0.value.items.isEmpty }.map(\.key)
+        }
+    }
+
+    mutating func apply(_ write: StorageWrite) {
+        switch write {
+        case .set(let store, let owner, let value):
+            values[store, default: [:]][ExactString(owner)] = value
+        case .setEntry(let store, let owner, let key, let value):
+            maps[store, default: [:]][ExactString(owner), default: [:]][ExactString(key)] = value
+        case .deleteEntry(let store, let owner, let key):
+            maps[store]?[ExactString(owner)]?[ExactString(key)] = nil
+        case .replaceEntries(let store, let owner, let entries):
+            maps[store, default: [:]][ExactString(owner)] = Dictionary(
+                entries.map { (ExactString($0.key), $0.value) }, uniquingKeysWith: { $1 })
+        case .append(let store, let owner, let item):
+            archives[store, default: [:]][ExactString(owner), default: MemoryArchive()].append(item)
+        case .deleteItem(let store, let owner, let id):
+            archives[store]?[ExactString(owner)]?.remove { ExactString($0.id) == ExactString(id) }
+        case .deleteItems(let store, let owner, let sequence):
+            archives[store]?[ExactString(owner)]?.remove { $0.sequence <= sequence }
+        case .deleteOlder(let store, let time, let limit):
+            deleteOlder(store, than: time, limit: limit)
+        case .delete(let store, let owner):
+            values[store]?[ExactString(owner)] = nil
+            maps[store]?[ExactString(owner)] = nil
+            archives[store]?[ExactString(owner)]?.remove { _ in true }
+        case .removeOwner(let host, let owner):
+            for store in values.keys where store.host == host { values[store]?[ExactString(owner)] = nil }
+            for store in maps.keys where store.host == host { maps[store]?[ExactString(owner)] = nil }
+            for store in archives.keys where store.host == host { archives[store]?[ExactString(owner)] = nil }
+        case .fail:
+            return
+        }
+    }
+
+    private mutating func deleteOlder(_ store: StoreAddress, than time: Int64, limit: Int) {
+        var left = limit
+        for owner in (archives[store] ?? [:]).keys.sorted() where left > 0 {
+            archives[store]?[owner]?.remove { item in
+                guard left > 0, item.time < time else { return false }
+                left -= 1
+                return true
+            }
+        }
+    }
+}
+
+/// The archive of one owner.
+struct MemoryArchive: Sendable {
+    /// In the order of their sequence numbers.
+    private(set) var items: [ArchiveItem<[UInt8]>] = []
+    private(set) var sequences: [ExactString: Int64] = [:]
+    private var last: Int64 = 0
+
+    mutating func append(_ item: NewArchiveItem<[UInt8]>) {
+        let id = ExactString(item.id)
+        if let sequence = sequences[id] { items.remove(at: index(notBefore: sequence)) }
+        last += 1
+        sequences[id] = last
+        items.append(
+            ArchiveItem(sequence: last, id: item.id, time: item.time, with: item.with, value: item.value))
+    }
+
+    mutating func remove(where condition: (ArchiveItem<[UInt8]>) -> Bool) {
+        items.removeAll { item in
+            guard condition(item) else { return false }
+            sequences[ExactString(item.id)] = nil
+            return true
+        }
+    }
+
+    /// The index of the first item with this sequence number or a later one.
+    func index(notBefore sequence: Int64) -> Int {
+        var low = 0
+        var high = items.count
+        while low < high {
+            let middle = (low + high) / 2
+            if items[middle].sequence < sequence { low = middle + 1 } else { high = middle }
+        }
+        return low
+    }
+
+    func items(matching query: ArchiveQuery) throws(StorageError) -> [ArchiveItem<[UInt8]>] {
+        var low = 0
+        var high = items.count
+        if let after = query.after {
+            let sequence = try sequence(of: after)
+            low = sequence == .max ? items.count : index(notBefore: sequence + 1)
+        }
+        if let before = query.before { high = index(notBefore: try sequence(of: before)) }
+        guard low < high else { return [] }
+        let range = low..<high
+        let limit = max(0, query.limit ?? .max)
+        return switch query.order {
+        case .oldestFirst: Array(items[range].lazy.filter { $0.matches(query) }.prefix(limit))
+        case .newestFirst: Array(items[range].reversed().lazy.filter { $0.matches(query) }.prefix(limit))
+        }
+    }
+
+    private func sequence(of place: ArchiveQuery.Place) throws(StorageError) -> Int64 {
+        switch place {
+        case .sequence(let sequence): return sequence
+        case .id(let id):
+            guard let sequence = sequences[ExactString(id)] else { throw .unknownItem(id) }
+            return sequence
+        }
+    }
+}
+
+extension ArchiveItem {
+    fileprivate func matches(_ query: ArchiveQuery) -> Bool {
+        if let start = query.start, time < start { return false }
+        if let end = query.end, time > end { return false }
+        if let with = query.with, ExactString(self.with) != ExactString(with) { return false }
+        return true
+    }
+}
