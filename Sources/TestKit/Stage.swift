@@ -1,1 +1,180 @@
+import NIOCore
+import NIOPosix
 import ServerKit
+import StorageMemory
+import Synchronization
+
+/// How the bytes of a play travel.
+public enum Medium: Sendable {
+    /// Through buffers in memory.
+    case memory
+    /// Through TLS sockets on the loopback interface.
+    case tls
+}
+
+/// Performs a play: a server with these modules, and clients in dialogue with it.
+///
+/// - Parameters:
+///   - modules: those to load, with their defaults unless `config` says otherwise.
+///   - config: lines for the top level of the configuration; hosts are `montague.example` and `capulet.example` unless
+///     it names others.
+///   - medium: how the bytes travel.
+public func play(
+    modules: [any Module.Type], config: String = "", over medium: Medium = .memory,
+    driver: any StorageDriver = MemoryStorageDriver(),
+    _ body: @escaping @ServerActor @Sendable (Stage) async throws -> Void
+) async throws {
+    let stage = try await Stage(modules: modules, config: config, medium: medium, driver: driver)
+    do {
+        try await body(stage)
+    } catch {
+        await stage.strike()
+        throw error
+    }
+    await stage.strike()
+}
+
+/// The place of a play: a server, its clock and everybody who entered.
+@ServerActor
+public final class Stage {
+    public private(set) var server: Server
+    public let clock = StageClock()
+    public let driver: any StorageDriver
+    let medium: Medium
+    var listener: StageListener?
+    private let modules: [any Module.Type]
+    private var config: String
+    private var actors: [Actor] = []
+    private var performedRestarts = 0
+
+    init(modules: [any Module.Type], config: String, medium: Medium, driver: any StorageDriver) async throws {
+        self.modules = modules
+        self.config = config
+        self.medium = medium
+        self.driver = driver
+        server = try Self.makeServer(modules, config, driver, clock)
+        try await server.start()
+        if medium == .tls { listener = try await StageListener() }
+    }
+
+    private static func makeServer(
+        _ modules: [any Module.Type], _ config: String, _ driver: any StorageDriver, _ clock: StageClock
+    ) throws -> Server {
+        let configuration = try configuration(config, modules)
+        var log = Logger(label: "stage") { _ in SwiftLogNoOpLogHandler() }
+        log.logLevel = .critical
+        return Server(
+            configuration: configuration, storage: Storage(driver), modules: modules, log: log, clock: clock)
+    }
+
+    /// The configuration of a play: the modules given are on, whatever their default.
+    private static func configuration(
+        _ config: String, _ modules: [any Module.Type]
+    ) throws -> ServerConfiguration {
+        var text = config.hasSuffix("\n") ? config : config + "\n"
+        if !text.contains("hosts:") { text += "hosts: { montague.example: {}, capulet.example: {} }\n" }
+        if !text.contains("\nmodules:"), !text.hasPrefix("modules:") {
+            text += "modules:\n" + modules.map { "  \($0.info.name): on\n" }.joined()
+        }
+        let (read, problems) = ServerConfiguration.read(
+            bytes: Array(text.utf8), file: "play.yaml", listeners: ServerConfiguration.knownListeners)
+        let all = problems + (read.map { ModulePlanner(modules).problems(in: $0) } ?? [])
+        guard let read, all.isEmpty else { throw ConfigProblems(all) }
+        return read
+    }
+
+    /// Ends the play.
+    func strike() async {
+        for actor in actors { actor.drop() }
+        await server.stop()
+        await listener?.close()
+    }
+
+    // MARK: The server
+
+    /// Takes up another configuration, as `martlet reload` does.
+    public func reload(_ config: String) throws {
+        try server.reload(Self.configuration(config, modules))
+        self.config = config
+    }
+
+    /// Stops the server and starts another one on the same storage. Whoever was on stage has left it.
+    public func restart() async throws {
+        await server.stop()
+        for actor in actors { actor.drop() }
+        actors = []
+        server = try Self.makeServer(modules, config, driver, clock)
+        try await server.start()
+    }
+
+    /// Lets time pass, with everything that is due in between.
+    public func advance(by duration: Duration) async {
+        let limit = clock.now + duration
+        while clock.runNext(until: limit) { await settle() }
+        await settle()
+    }
+
+    /// Returns when nothing is in progress any more.
+    public func settle() async {
+        for _ in 0..<8 {
+            await driver.flush()
+            for _ in 0..<4 {
+                await Task.yield()
+                try? await ServerActor.loop.submit {}.get()
+            }
+        }
+        guard medium == .tls else { return }
+        // Sockets need a moment of real time, and answer when the loop has seen them.
+        for _ in 0..<20 {
+            try? await ServerActor.loop.scheduleTask(in: .milliseconds(1)) {}.futureResult.get()
+        }
+    }
+
+    // MARK: Those who act
+
+    /// Makes an account. Its password is "secret".
+    public func account(_ jid: String, password: String = "secret") async throws {
+        guard let jid = JID(jid), let localpart = jid.localpart, let host = server.host(jid.domainpart) else {
+            throw AccountError.unknown
+        }
+        do { try await host.accounts.create(localpart, password: password) } catch AccountError.exists {}
+    }
+
+    /// Brings a client on stage: makes its account, logs in, binds, sends presence, and swallows the exchange.
+    ///
+    /// - Parameter presence: whether to send initial presence; its content, if given.
+    public func enter(
+        _ jid: String, presence: Bool = true, with content: String = "", file: String = #fileID, line: Int = #line
+    ) async throws -> Actor {
+        guard let full = JID(jid), let localpart = full.localpart, let resourcepart = full.resourcepart,
+            let host = server.host(full.domainpart)
+        else { throw StageError("\(jid) is no full JID of a host on stage", .init(file: file, line: line)) }
+        if !host.isAnonymous { try await account(full.bare.description) }
+        let actor = try await connect(to: full.domainpart)
+        try await actor.becomes(localpart, resourcepart, host)
+        await settle()
+        actor.forgetAll()
+        guard presence else { return actor }
+        try await actor.sends("<presence>\(content)</presence>")
+        await settle()
+        if actor.resource?.isAvailable == false { actor.resource?.setPresence(Presence()) }
+        await settle()
+        actor.forgetAll()
+        for other in actors { other.forgetPresence(of: full) }
+        return actor
+    }
+
+    /// Opens a connection and nothing more; the actor speaks raw XML, stream header included.
+    public func connect(to domain: String, secure: Bool = true) async throws -> Actor {
+        let actor = Actor(domain: domain, stage: self)
+        try await actor.open(secure: secure)
+        actors.append(actor)
+        return actor
+    }
+
+    /// Fails if anybody has something unread once everything has settled.
+    public func staysSilent(file: String = #fileID, line: Int = #line) async throws {
+        await settle()
+        for actor in actors { try actor.hasNothing(.init(file: file, line: line)) }
+    }
+}

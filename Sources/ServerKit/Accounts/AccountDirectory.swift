@@ -54,7 +54,7 @@ public final class AccountDirectory {
     }
 
     /// Makes an account that lives as long as its resources.
-    func makeTemporary() async throws -> Account {
+    public func makeTemporary() async throws -> Account {
         guard let host else { throw StanzaError.internalServerError }
         let localpart = RandomToken.make(bytes: 10)
         let jid = JID(unchecked: localpart, domainpart: host.domain, resourcepart: nil)

@@ -199,3 +199,11 @@ private struct DomainNames {
         return name
     }
 }
+
+extension ServerConfiguration {
+    /// The services that listen, with their usual ports.
+    public static let knownListeners = [
+        Listener("c2s", default: [ListenAddress(port: 5222)], "Clients that begin in plain text and change to TLS."),
+        Listener("c2s_tls", default: [ListenAddress(port: 5223)], "Clients that begin with TLS (XEP-0368)."),
+    ]
+}

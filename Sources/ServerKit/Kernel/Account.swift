@@ -45,10 +45,14 @@ public final class Account: Entity {
     /// The resources that have sent presence. RFC 6121 §4.2.
     public var availableResources: [Resource] { resources.filter(\.isAvailable) }
 
-    func add(_ resource: Resource) {
+    /// Adds a resource, whose resourcepart is prepared and free. RFC 6120 §7.
+    public func bind(_ resourcepart: String, link: any ResourceLink) -> Resource {
+        let full = JID(unchecked: jid.localpart, domainpart: jid.domainpart, resourcepart: resourcepart)
+        let resource = Resource(jid: full, account: self, link: link)
         resources.append(resource)
         lastUse = host.server.clock.now
         host.hooks.resourceBound.notify(ResourceEvent(resource: resource))
+        return resource
     }
 
     /// Takes away a resource whose stream ended. If it was available, everybody who saw it learns that it is not any
