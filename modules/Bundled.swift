@@ -3,4 +3,5 @@ import ServerKit
 /// The modules that come with the server, in the order of the manual. The one list: a module's folder, its line here
 /// and its test are all there is of it.
 public let bundledModules: [any Module.Type] = [
+    ClientToServer.self, TLS.self,
 ]

@@ -1,3 +1,5 @@
+import NIOCore
+
 /// A server: its hosts, its router, and the modules that a configuration asks for.
 @ServerActor
 public final class Server {
@@ -19,6 +21,13 @@ public final class Server {
     /// A secret that survives restarts, for answers that must look the same each time. Set when the server starts.
     public private(set) var secret: [UInt8] = []
 
+    /// The addresses that are open, by the service's name under `listen:`.
+    public var listening: [String: [ListenAddress]] = [:]
+
+    private var startUps: [Task<Void, any Error>] = []
+    private var configurationObservers: [(id: Int, body: @ServerActor () -> Void)] = []
+    private var stopObservers: [(id: Int, body: @ServerActor () -> Void)] = []
+    private var nextObserver = 0
     private var hosts: [String: Host] = [:]
     private var managers: [String: ModuleManager] = [:]
     /// The modules that are loaded once; their facade's host is the first one.
@@ -53,8 +62,24 @@ public final class Server {
             secret = Digest.randomBytes(32)
             try await storage.durable(store.set(secret, for: "server"))
         }
+        loadCertificates()
         try apply(configuration)
+        try await finishStartUp()
         scheduleEviction()
+    }
+
+    /// Returns when everything that takes time during start or reload is done, such as opening ports.
+    ///
+    /// - Throws: what a module reported.
+    public func finishStartUp() async throws {
+        while !startUps.isEmpty {
+            let next = startUps.removeFirst()
+            try await next.value
+        }
+    }
+
+    func addStartUp(_ body: @escaping @ServerActor () async throws -> Void) {
+        startUps.append(Task { @ServerActor in try await body() })
     }
 
     /// Takes up another configuration: hosts and modules come, go and change; clients stay connected.
@@ -63,7 +88,48 @@ public final class Server {
     public func reload(_ new: ServerConfiguration) throws {
         let problems = planner.problems(in: new)
         guard problems.isEmpty else { throw ConfigProblems(problems) }
+        loadCertificates(of: new)
         try apply(new)
+        for observer in configurationObservers { observer.body() }
+    }
+
+    /// Reads the certificates anew; connections keep the one they began with.
+    ///
+    /// - Returns: what was found.
+    @discardableResult
+    public func loadCertificates() -> CertificateStore.Result {
+        loadCertificates(of: configuration)
+    }
+
+    @discardableResult
+    private func loadCertificates(of configuration: ServerConfiguration) -> CertificateStore.Result {
+        let result = CertificateLoader(configuration).load()
+        identities.replace(with: result.identities, fallback: result.identities.count == 1 ? result.identities.values.first : nil)
+        for problem in result.problems { log.warning("Certificates", metadata: ["reason": "\(problem)"]) }
+        for report in result.reports {
+            for text in report.errors + report.warnings { log.warning("Certificates", metadata: ["reason": "\(text)"]) }
+        }
+        return result
+    }
+
+    func addConfigurationObserver(_ body: @escaping @ServerActor () -> Void) -> Int {
+        nextObserver += 1
+        configurationObservers.append((nextObserver, body))
+        return nextObserver
+    }
+
+    func removeConfigurationObserver(_ id: Int) {
+        configurationObservers.removeAll { $0.id == id }
+    }
+
+    func addStopObserver(_ body: @escaping @ServerActor () -> Void) -> Int {
+        nextObserver += 1
+        stopObservers.append((nextObserver, body))
+        return nextObserver
+    }
+
+    func removeStopObserver(_ id: Int) {
+        stopObservers.removeAll { $0.id == id }
     }
 
     private func apply(_ new: ServerConfiguration) throws {
@@ -104,9 +170,12 @@ public final class Server {
     public func stop() async {
         eviction?.cancel()
         for host in hosts.values { closeStreams(of: host, StreamError(.systemShutdown)) }
+        for observer in stopObservers { observer.body() }
         serverModules?.unloadAll()
         for manager in managers.values { manager.unloadAll() }
         await storage.driver.flush()
+        // The farewells leave at the ends of the loop's next turns.
+        for _ in 0..<16 { try? await ServerActor.loop.submit {}.get() }
     }
 
     private func closeStreams(of host: Host, _ error: StreamError) {

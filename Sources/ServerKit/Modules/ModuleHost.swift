@@ -38,6 +38,26 @@ public final class ModuleHost {
         undo.append(body)
     }
 
+    /// Does something that takes time as part of starting or reloading, such as opening a port. If it throws, the
+    /// administrator is told, and a server that starts does not.
+    public func startUp(_ body: @escaping @ServerActor () async throws -> Void) {
+        server.addStartUp(body)
+    }
+
+    /// Calls `body` after each reload of the configuration.
+    public func onConfigurationChange(_ body: @escaping @ServerActor () -> Void) {
+        let server = self.server
+        let id = server.addConfigurationObserver(body)
+        onUnload { server.removeConfigurationObserver(id) }
+    }
+
+    /// Calls `body` when the server stops, before modules are unloaded.
+    public func onStop(_ body: @escaping @ServerActor () -> Void) {
+        let server = self.server
+        let id = server.addStopObserver(body)
+        onUnload { server.removeStopObserver(id) }
+    }
+
     // MARK: Disco
 
     /// Advertises features. XEP-0030 §3.1.

@@ -48,16 +48,20 @@ public final class ClientStream {
     private var isSuspended = false
     private var onClose: (@ServerActor () -> Void)?
 
-    public init(server: Server, transport: any StreamTransport, onClose: (@ServerActor () -> Void)? = nil) {
+    public init(server: Server, transport: any StreamTransport) {
         self.server = server
         self.transport = transport
-        self.onClose = onClose
         reader = StreamReader(pool: server.parsers, limits: server.limits.unauthenticated)
         startedAt = server.clock.now
         lastReceived = startedAt
         lastSent = startedAt
         log = server.log
         log[metadataKey: "peer"] = "\(transport.peerAddress)"
+    }
+
+    /// Calls `body` once, when the stream has come to its end.
+    public func onClose(_ body: @escaping @ServerActor () -> Void) {
+        onClose = body
     }
 
     /// What a module keeps with this stream.

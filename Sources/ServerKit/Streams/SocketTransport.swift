@@ -6,7 +6,7 @@ public final class SocketTransport: ChannelInboundHandler, StreamTransport {
     public typealias InboundIn = ByteBuffer
 
     private let channel: any Channel
-    private let makeStream: @ServerActor (any StreamTransport) -> ClientStream
+    private let makeStream: @ServerActor (any StreamTransport) -> ClientStream?
     private var stream: ClientStream?
     private var pending: ByteBuffer?
     private var tlsHandler: TLSHandler?
@@ -15,10 +15,10 @@ public final class SocketTransport: ChannelInboundHandler, StreamTransport {
 
     /// - Parameters:
     ///   - directTLS: how to secure the connection before its first byte (XEP-0368); nil for STARTTLS.
-    ///   - makeStream: makes the stream that takes the bytes.
+    ///   - makeStream: makes the stream that takes the bytes; nil to refuse the connection.
     public nonisolated init(
         channel: any Channel, directTLS: TLSServer?,
-        makeStream: @escaping @ServerActor (any StreamTransport) -> ClientStream
+        makeStream: @escaping @ServerActor (any StreamTransport) -> ClientStream?
     ) {
         self.channel = channel
         self.directTLS = directTLS
@@ -54,6 +54,7 @@ public final class SocketTransport: ChannelInboundHandler, StreamTransport {
 
     private func start() {
         stream = makeStream(self)
+        guard stream != nil else { return channel.close(promise: nil) }
         guard let directTLS else { return }
         do { try startTLS(directTLS) } catch { channel.close(promise: nil) }
     }

@@ -34,6 +34,16 @@ public struct CertificateStore: Sendable {
         public internal(set) var reports: [CertificateReport] = []
         /// What concerns no single certificate: the directory, and hosts that none is for.
         public internal(set) var problems: [String] = []
+
+        /// Presents a certificate from elsewhere for a host.
+        public mutating func add(_ context: TLSContext, for host: String) {
+            identities[host] = context
+        }
+
+        /// Adds what concerns no certificate of the directory.
+        public mutating func add(problem: String) {
+            problems.append(problem)
+        }
     }
 
     /// The directory's path.

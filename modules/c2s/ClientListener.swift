@@ -1,0 +1,62 @@
+import NIOCore
+import NIOPosix
+import ServerKit
+
+/// One listening socket for clients.
+@ServerActor
+final class ClientListener {
+    let address: ListenAddress
+    private let channel: any Channel
+
+    private init(_ address: ListenAddress, _ channel: any Channel) {
+        self.address = address
+        self.channel = channel
+    }
+
+    /// The address with the port that the system chose, where it was asked to.
+    var boundAddress: ListenAddress {
+        ListenAddress(host: address.host, port: UInt16(clamping: channel.localAddress?.port ?? 0))
+    }
+
+    /// Opens the socket.
+    ///
+    /// - Throws: a ``ModuleError`` that says which port and why.
+    static func open(
+        _ address: ListenAddress, directTLS: TLSServer?,
+        accept: @escaping @ServerActor @Sendable (any StreamTransport) -> ClientStream?
+    ) async throws -> ClientListener {
+        let bootstrap = ServerBootstrap(group: ServerActor.group)
+            .serverChannelOption(.backlog, value: 1_024)
+            .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
+            .childChannelOption(.socketOption(.tcp_nodelay), value: 1)
+            .childChannelOption(.socketOption(.so_keepalive), value: 1)
+            // A peer that vanished is noticed when what was sent to it stays unacknowledged for so long.
+            .childChannelOption(.tcpOption(.init(rawValue: 18 /* TCP_USER_TIMEOUT */)), value: 120_000)
+            .childChannelInitializer { channel in
+                channel.eventLoop.makeCompletedFuture {
+                    let transport = SocketTransport(channel: channel, directTLS: directTLS, makeStream: accept)
+                    try channel.pipeline.syncOperations.addHandler(transport)
+                }
+            }
+        do {
+            return ClientListener(address, try await bind(bootstrap, address))
+        } catch {
+            throw ModuleError("Port \(address) cannot be opened: \(error)")
+        }
+    }
+
+    private static func bind(_ bootstrap: ServerBootstrap, _ address: ListenAddress) async throws -> any Channel {
+        let port = Int(address.port)
+        if let host = address.host { return try await bootstrap.bind(host: host, port: port).get() }
+        // Every interface: a socket of version 6 takes connections of both, where the machine has it.
+        do {
+            return try await bootstrap.bind(host: "::", port: port).get()
+        } catch let error as IOError where error.errnoCode == EAFNOSUPPORT || error.errnoCode == EADDRNOTAVAIL {
+            return try await bootstrap.bind(host: "0.0.0.0", port: port).get()
+        }
+    }
+
+    func close() {
+        channel.close(promise: nil)
+    }
+}

@@ -1,0 +1,127 @@
+import ServerKit
+
+/// Client connections (RFC 6120, XEP-0368): listens, limits what strangers may occupy, and notices silence.
+final class ClientToServer: Module {
+    static let info = ModuleInfo(
+        "c2s", "Accepts connections from clients", implements: [.rfc(6120), .xep(368, "1.1.0")], group: .core,
+        scope: .server)
+
+    struct Options: ModuleOptions {
+        let limits: Limits
+        let loginTime: Duration
+        let keepalive: Duration
+        let perAddress: Int
+
+        init(_ config: inout OptionReader) {
+            let defaults = Limits()
+            var limits = defaults
+            limits.authenticated.elementBytes = config.size(
+                "stanza_size", default: defaults.authenticated.elementBytes, in: 10_000...100_000_000,
+                "The largest stanza that a client may send.")
+            limits.unauthenticated.elementBytes = config.size(
+                "stanza_size_before_login", default: defaults.unauthenticated.elementBytes, in: 10_000...1_000_000,
+                "The same before it has logged in.")
+            limits.outputBacklog = config.size(
+                "output_limit", default: defaults.outputBacklog, in: 65_536...1_000_000_000,
+                "What may wait for a client that does not read, before it is disconnected.")
+            self.limits = limits
+            loginTime = config.duration(
+                "login_time", default: .seconds(60), "How long a client may take to log in.")
+            keepalive = config.duration(
+                "keepalive", default: .minutes(5), "After how much silence a connection is shown to be alive.")
+            perAddress = config.int(
+                "connections_per_address", default: 1_000, in: 1...1_000_000, "Connections from one IP address.")
+        }
+    }
+
+    private var options: Options
+    private var listeners: [String: [ClientListener]] = [:]
+    private var streams: [ObjectIdentifier: ClientStream] = [:]
+    private var perAddress: [String: Int] = [:]
+    private var facade: ModuleHost?
+
+    init(options: Options) {
+        self.options = options
+    }
+
+    func load(into host: ModuleHost) throws {
+        facade = host
+        host.server.limits = options.limits
+        host.startUp { try await self.openListeners() }
+        host.onConfigurationChange { host.startUp { try await self.openListeners() } }
+        host.onStop { self.endAll() }
+        host.every(.seconds(10)) { self.sweep() }
+    }
+
+    func reconfigure(_ options: Options) -> Bool {
+        self.options = options
+        facade?.server.limits = options.limits
+        return true
+    }
+
+    func unload() {
+        for listener in listeners.values.joined() { listener.close() }
+        listeners = [:]
+        facade?.server.listening["c2s"] = nil
+        facade?.server.listening["c2s_tls"] = nil
+        endAll()
+        facade = nil
+    }
+
+    // MARK: Listening
+
+    /// Makes the open ports match the configuration.
+    private func openListeners() async throws {
+        guard let server = facade?.server else { return }
+        try await open("c2s", server, directTLS: nil)
+        // RFC 7301 through XEP-0368 §3: clients name what they speak.
+        let directTLS = try TLSServer(server.identities, applicationProtocols: ["xmpp-client"])
+        try await open("c2s_tls", server, directTLS: directTLS)
+    }
+
+    private func open(_ name: String, _ server: Server, directTLS: TLSServer?) async throws {
+        let wanted = server.configuration.listen[name] ?? []
+        for listener in listeners[name] ?? [] where !wanted.contains(listener.address) { listener.close() }
+        listeners[name, default: []].removeAll { !wanted.contains($0.address) }
+        for address in wanted where !listeners[name, default: []].contains(where: { $0.address == address }) {
+            let listener = try await ClientListener.open(address, directTLS: directTLS) { self.accept($0, server) }
+            listeners[name, default: []].append(listener)
+        }
+        server.listening[name] = listeners[name]?.map(\.boundAddress)
+    }
+
+    private func accept(_ transport: any StreamTransport, _ server: Server) -> ClientStream? {
+        let address = transport.peerAddress
+        guard facade != nil, perAddress[address, default: 0] < options.perAddress else { return nil }
+        perAddress[address, default: 0] += 1
+        let stream = ClientStream(server: server, transport: transport)
+        let id = ObjectIdentifier(stream)
+        streams[id] = stream
+        stream.onClose { self.forget(id, address) }
+        return stream
+    }
+
+    private func forget(_ id: ObjectIdentifier, _ address: String) {
+        streams[id] = nil
+        let count = perAddress[address, default: 1] - 1
+        perAddress[address] = count > 0 ? count : nil
+    }
+
+    private func endAll() {
+        for stream in Array(streams.values) { stream.close(StreamError(.systemShutdown)) }
+    }
+
+    // MARK: Silence
+
+    private func sweep() {
+        guard let now = facade?.clock.now else { return }
+        for stream in Array(streams.values) {
+            if stream.resource == nil, now - stream.startedAt > options.loginTime {
+                stream.close(StreamError(.connectionTimeout, "Logging in took too long."))
+            } else if stream.resource != nil, now - max(stream.lastReceived, stream.lastSent) > options.keepalive {
+                // Nothing may ever come back, but TCP learns whether anybody is there.
+                stream.sendKeepalive()
+            }
+        }
+    }
+}
