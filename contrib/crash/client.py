@@ -1,0 +1,142 @@
+"""A small XMPP client on a plain socket, for tests that cut, stall and flood. Independent of the server's code."""
+import base64
+import re
+import socket
+import ssl
+import subprocess
+import time
+
+
+class Ended(Exception):
+    """The server closed the stream."""
+
+
+class Client:
+    """Speaks direct TLS, PLAIN and whatever XML it is given."""
+
+    def __init__(self, port, domain, user, password, source=None, timeout=20, receive_buffer=None):
+        raw = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        if receive_buffer:
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        if source:
+            raw.bind((source, 0))
+        raw.settimeout(timeout)
+        raw.connect(("127.0.0.1", port))
+        context = ssl.create_default_context()
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        context.set_alpn_protocols(["xmpp-client"])
+        self.socket = context.wrap_socket(raw, server_hostname=domain)
+        self.domain = domain
+        self.buffer = ""
+        self.counter = 0
+        self._open("</stream:features>")
+        token = base64.b64encode(f"\0{user}\0{password}".encode()).decode()
+        self.send(f"<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='PLAIN'>{token}</auth>")
+        self.until("<success")
+        self._open("</stream:features>")
+        self.ask("set", "<bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'/>")
+
+    def _open(self, end):
+        self.buffer = ""
+        self.send(
+            f"<stream:stream to='{self.domain}' version='1.0' xmlns='jabber:client' "
+            "xmlns:stream='http://etherx.jabber.org/streams'>")
+        self.until(end)
+
+    def send(self, xml):
+        self.socket.sendall(xml.encode())
+
+    def more(self):
+        data = self.socket.recv(65536)
+        if not data:
+            raise Ended(self.buffer[-300:])
+        self.buffer += data.decode("utf-8", "replace")
+
+    def until(self, text):
+        """Reads until `text` has come, and returns everything before and with it."""
+        while text not in self.buffer:
+            self.more()
+        end = self.buffer.index(text) + len(text)
+        taken, self.buffer = self.buffer[:end], self.buffer[end:]
+        return taken
+
+    def ask(self, kind, payload, to=None):
+        """Sends a request and returns everything that came until its answer."""
+        self.counter += 1
+        identity = f"ask-{self.counter}"
+        address = f" to='{to}'" if to else ""
+        self.send(f"<iq type='{kind}' id='{identity}'{address}>{payload}</iq>")
+        seen = ""
+        while True:
+            match = re.search(rf"<iq [^>]*id='{identity}'[^>]*(/>|>.*?</iq>)", self.buffer, re.S)
+            if match:
+                seen += self.buffer[: match.end()]
+                self.buffer = self.buffer[match.end():]
+                return seen
+            self.more()
+
+    def ping(self):
+        return self.ask("get", "<ping xmlns='urn:xmpp:ping'/>", self.domain)
+
+    def close(self):
+        try:
+            self.send("</stream:stream>")
+        except OSError:
+            pass
+        self.socket.close()
+
+
+class Server:
+    """A Martlet in a folder of its own."""
+
+    def __init__(self, program, folder, domain="crash.test", port=15223, extra=""):
+        self.program, self.folder, self.domain, self.port = program, folder, domain, port
+        certificates = folder / "certificates" / domain
+        certificates.mkdir(parents=True)
+        subprocess.run(
+            ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2",
+             "-keyout", certificates / "privkey.pem", "-out", certificates / "fullchain.pem",
+             "-subj", f"/CN={domain}", "-addext", f"subjectAltName=DNS:{domain}"],
+            check=True, capture_output=True)
+        self.config = folder / "martlet.yaml"
+        self.config.write_text(
+            f"data_directory: {folder}/data\ncertificates: {folder}/certificates\nhosts: {{ {domain}: {{}} }}\n"
+            f"listen: {{ c2s: off, c2s_tls: \"127.0.0.1:{port}\" }}\n{extra}")
+        (folder / "data").mkdir()
+        self.process = None
+
+    def add_user(self, name, password):
+        subprocess.run(
+            [self.program, "user", "add", f"{name}@{self.domain}", "--password-stdin", "--config", self.config],
+            input=password.encode(), check=True, timeout=30)
+
+    def start(self):
+        self.log = open(self.folder / "log", "ab")
+        self.process = subprocess.Popen(
+            [self.program, "run", "--config", self.config], stdout=self.log, stderr=self.log)
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline:
+            if self.process.poll() is not None:
+                break
+            try:
+                socket.create_connection(("127.0.0.1", self.port), 1).close()
+                return
+            except OSError:
+                time.sleep(0.01)
+        raise SystemExit("FAILED: the server does not start:\n" + (self.folder / "log").read_text()[-2000:])
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait(10)
+
+    def stop(self):
+        self.process.terminate()
+        return self.process.wait(20)
+
+    def memory(self):
+        """Resident memory in KiB."""
+        for line in open(f"/proc/{self.process.pid}/status"):
+            if line.startswith("VmRSS:"):
+                return int(line.split()[1])
+        return 0
