@@ -3,7 +3,7 @@
 @ServerActor
 public final class AccountDirectory {
     /// Stanzas that wait for an account, each with the fence of the client that sent it.
-    private typealias Mailbox = [(stanza: Stanza, fence: DurabilityFence?)]
+    typealias Mailbox = ArraySlice<(stanza: Stanza, fence: DurabilityFence?)>
     private typealias Waiter = @ServerActor (Account?) -> Void
 
     public let store: AccountStore
@@ -15,7 +15,7 @@ public final class AccountDirectory {
     private var nextLoader = 0
 
     /// How many stanzas may wait for one account; more are answered with `resource-constraint`.
-    private static let mailboxLimit = 1_000
+    static let mailboxLimit = 1_000
     /// How long an account without resources stays loaded.
     private static let idleTime = Duration.seconds(300)
 
@@ -182,8 +182,12 @@ public final class AccountDirectory {
     /// A stanza to an account that does not exist. RFC 6121 §8.5.1: messages and IQs are answered, presence is not, or
     /// strangers could find out who has an account.
     private func refuse(_ stanza: Stanza, _ error: StanzaError, _ host: Host) {
-        if case .presence = stanza { return }
-        host.router.bounce(stanza, error)
+        switch stanza {
+        case .presence: return
+        // RFC 6121 §8.5.4: nor are headlines, or they would tell who has an account without being online.
+        case .message(let message) where message.kind == .headline: return
+        case .message, .iq: host.router.bounce(stanza, error)
+        }
     }
 }
 

@@ -14,6 +14,8 @@ public final class Account: Entity {
     /// When it last had something to do, by the server's clock.
     public private(set) var lastUse: Duration
     private var slots = Slots()
+    private var suspensions = 0
+    private var mailbox: AccountDirectory.Mailbox = []
 
     init(jid: JID, host: Host, record: AccountRecord?, isTemporary: Bool = false) {
         self.jid = jid
@@ -72,11 +74,51 @@ public final class Account: Entity {
 
     public func receive(_ stanza: Stanza) {
         lastUse = host.server.clock.now
+        if suspensions > 0 { return putOff(stanza) }
+        handle(stanza)
+    }
+
+    private func handle(_ stanza: Stanza) {
         switch stanza {
         case .message(let message): receive(message)
         case .presence(let presence): receive(presence)
         case .iq(let iq): receive(iq)
         }
+    }
+
+    /// Puts off what arrives, as while the account is being loaded, because a module reads something that comes first.
+    /// As many calls of ``resume()`` must follow; resources may come and go meanwhile.
+    public func suspend() {
+        suspensions += 1
+    }
+
+    /// Handles what was put off, in order (RFC 6120 §10.1).
+    public func resume() {
+        guard suspensions == 1 else {
+            suspensions = max(0, suspensions - 1)
+            return
+        }
+        // What is caused by a stanza of the mailbox comes after the mailbox, which therefore stays in use.
+        while let (stanza, fence) = mailbox.popFirst() {
+            host.router.track(fence) {
+                let isLoaded = host.accounts.loadedAccount(name) === self
+                if isLoaded { handle(stanza) } else { host.router.route(stanza) }
+            }
+            fence?.leave()
+            // A handler has suspended the account anew: its ``resume()`` goes on from here.
+            if suspensions > 1 { break }
+        }
+        suspensions -= 1
+        if suspensions == 0 { mailbox = [] }
+    }
+
+    private func putOff(_ stanza: Stanza) {
+        guard mailbox.count < AccountDirectory.mailboxLimit else {
+            return host.router.bounce(stanza, .resourceConstraint)
+        }
+        let fence = host.router.fence
+        fence?.enter()
+        mailbox.append((stanza, fence))
     }
 
     private func receive(_ message: Message) {
