@@ -5,6 +5,12 @@ public protocol ResourceLink: AnyObject {
     func deliver(_ stanza: Stanza)
     /// Ends the stream.
     func close(_ error: StreamError?)
+    /// Bytes that the client has not read yet.
+    var backlog: Int { get }
+}
+
+extension ResourceLink {
+    public var backlog: Int { 0 }
 }
 
 /// A client of an account, bound to a full JID. RFC 6120 §7.
@@ -14,7 +20,16 @@ public final class Resource {
     public let account: Account
     public let fence: DurabilityFence
     /// The last presence sent to everybody; nil while the resource is not available (RFC 6121 §4.2).
-    public internal(set) var presence: Presence?
+    public internal(set) var presence: Presence? {
+        didSet {
+            isAvailable = presence != nil
+            priority = presence?.priority ?? 0
+        }
+    }
+    /// Whether it has sent presence without a type. RFC 6121 §4.2.
+    public private(set) var isAvailable = false
+    /// The priority of its presence; meaningless unless it is available. Read for every message.
+    public private(set) var priority: Int8 = 0
     /// Whether it asked for the roster, and is pushed its changes (RFC 6121 §2.1.6).
     public var isInterested = false
     /// The language of its stream. RFC 6120 §4.7.4.
@@ -39,11 +54,6 @@ public final class Resource {
         lastActivity = boundAt
     }
 
-    /// Whether it has sent presence without a type. RFC 6121 §4.2.
-    public var isAvailable: Bool { presence != nil }
-    /// The priority of its presence; meaningless unless it is available.
-    public var priority: Int8 { presence?.priority ?? 0 }
-
     /// What a module keeps with this resource.
     public subscript<Key: ResourceKey>(key: Key.Type) -> Key.Value {
         get { slots.value(key, default: Key.defaultValue) }
@@ -55,6 +65,9 @@ public final class Resource {
     public func send(_ message: Message) { send(.message(message)) }
     public func send(_ presence: Presence) { send(.presence(presence)) }
     public func send(_ iq: IQ) { send(.iq(iq)) }
+
+    /// Bytes that wait for the client to read them. Whoever sends a lot waits for it; see ``Limits/outputBacklog``.
+    public var backlog: Int { link?.backlog ?? 0 }
 
     /// Ends the client's stream.
     public func close(_ error: StreamError? = nil) { link?.close(error) }

@@ -345,6 +345,8 @@ public final class ClientStream {
 }
 
 extension ClientStream: ResourceLink {
+    public var backlog: Int { transport.backlog }
+
     public func deliver(_ stanza: Stanza) {
         server.write(to: self) { $0.write(stanza) }
     }
