@@ -346,6 +346,8 @@ public final class ClientStream {
 
 extension ClientStream: ResourceLink {
     public func deliver(_ stanza: Stanza) {
+        // RFC 6120 §4.4: nothing follows the end tag.
+        guard !isClosing else { return }
         server.write(to: self) { $0.write(stanza) }
     }
 }
