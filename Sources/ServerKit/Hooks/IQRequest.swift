@@ -7,6 +7,8 @@ public enum IQAccess: Sendable {
     case local
     /// Only administrators.
     case admin
+    /// The account itself and those who may know of its presence. Others get `service-unavailable`.
+    case subscriber
 }
 
 /// Whose address a request must carry for a handler to answer it.
@@ -32,6 +34,7 @@ public struct IQRequest: Sendable {
     public let account: Account?
     /// The resource that asks, if it is one of this server.
     public let resource: Resource?
+    let followUps: FollowUps
 
     public var kind: IQ.Kind { iq.kind }
 
@@ -49,6 +52,29 @@ public struct IQRequest: Sendable {
     public func owner() throws(StanzaError) -> Account {
         guard let account else { throw .serviceUnavailable }
         return account
+    }
+}
+
+extension IQRequest {
+    /// Calls `body` right after the answer has been sent, which may be later than the handler's return: an answer waits
+    /// for the writes its sender relies on.
+    @ServerActor
+    public func afterAnswer(_ body: @escaping @ServerActor () -> Void) {
+        followUps.bodies.append(body)
+    }
+}
+
+/// What remains to be done when a request has been answered.
+@ServerActor
+final class FollowUps {
+    var bodies: [@ServerActor () -> Void] = []
+
+    init() {}
+
+    func run() {
+        let bodies = self.bodies
+        self.bodies = []
+        for body in bodies { body() }
     }
 }
 

@@ -58,14 +58,15 @@ public final class Account: Entity {
     }
 
     /// Takes away a resource whose stream ended. If it was available, everybody who saw it learns that it is not any
-    /// more, with `presence` or else without a word (RFC 6121 §4.5).
+    /// more (RFC 6121 §4.5.2).
     func remove(_ resource: Resource) {
-        guard let index = resources.firstIndex(where: { $0 === resource }) else { return }
+        guard resources.contains(where: { $0 === resource }) else { return }
         host.router.track(nil) {
             resource.setPresence(nil)
             host.hooks.resourceClosed.notify(ResourceEvent(resource: resource))
         }
-        resources.remove(at: index)
+        // Telling the others may have cost one of them its stream, too.
+        resources.removeAll { $0 === resource }
         lastUse = host.server.clock.now
         if resources.isEmpty, isTemporary { host.discardTemporary(self) }
     }

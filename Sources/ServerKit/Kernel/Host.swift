@@ -113,7 +113,8 @@ public final class Host: Entity {
             return router.bounce(.iq(iq), error)
         }
         let request = IQRequest(
-            iq: iq, from: from, query: query, host: self, account: account, resource: server.localResource(from))
+            iq: iq, from: from, query: query, host: self, account: account, resource: server.localResource(from),
+            followUps: FollowUps())
         run(entry, request)
     }
 
@@ -145,6 +146,7 @@ public final class Host: Entity {
             case (.failure(let error), _): self.fail(request, error)
             case (.success, let lost?): self.fail(request, lost)
             }
+            request.followUps.run()
         }
     }
 
@@ -163,6 +165,7 @@ public final class Host: Entity {
         case .owner: account.map { $0.jid == from.bare } ?? false
         case .local: from.domainpart == domain && from.localpart != nil
         case .admin: isAdmin(from)
+        case .subscriber: account?.isVisible(to: from) ?? false
         }
     }
 

@@ -123,16 +123,17 @@ public final class Resource {
         hooks.notify(event)
     }
 
-    /// Records the presence that the client broadcast; nil when it became unavailable.
+    /// Records the presence that the client broadcast. It becomes unavailable by a presence of that type, or by nil
+    /// when it left without one.
     public func setPresence(_ presence: Presence?) {
         let wasAvailable = isAvailable
-        let old = self.presence
-        self.presence = presence
+        self.presence = presence?.kind == .available ? presence : nil
         let hooks = account.host.hooks
-        if !wasAvailable, presence != nil {
+        if !wasAvailable, isAvailable {
             hooks.resourceAvailable.notify(ResourceEvent(resource: self, presence: presence))
-        } else if wasAvailable, presence == nil {
-            hooks.resourceUnavailable.notify(ResourceEvent(resource: self, presence: old))
+        } else if wasAvailable, !isAvailable {
+            let farewell = presence ?? Presence(from: jid, kind: .unavailable)
+            hooks.resourceUnavailable.notify(ResourceEvent(resource: self, presence: farewell))
         }
     }
 }

@@ -348,6 +348,8 @@ extension ClientStream: ResourceLink {
     public var backlog: Int { transport.backlog }
 
     public func deliver(_ stanza: Stanza) {
+        // RFC 6120 §4.4: nothing follows the end tag.
+        guard !isClosing else { return }
         server.write(to: self) { $0.write(stanza) }
     }
 }
