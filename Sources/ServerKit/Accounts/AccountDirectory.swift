@@ -13,6 +13,8 @@ public final class AccountDirectory {
     private var waiters: [String: [Waiter]] = [:]
     private var loaders: [(id: Int, rank: Int, body: @ServerActor (Account) async throws -> Void)] = []
     private var nextLoader = 0
+    /// Accounts that are being made or removed.
+    private var changing: Set<String> = []
 
     /// How many stanzas may wait for one account; more are answered with `resource-constraint`.
     static let mailboxLimit = 1_000
@@ -57,9 +59,10 @@ public final class AccountDirectory {
     }
 
     /// Makes an account that lives as long as its resources.
-    public func makeTemporary() async throws -> Account {
+    ///
+    /// - Parameter localpart: one that nobody else has.
+    public func makeTemporary(_ localpart: String = RandomToken.make(bytes: 10)) async throws -> Account {
         guard let host else { throw StanzaError.internalServerError }
-        let localpart = RandomToken.make(bytes: 10)
         let jid = JID(unchecked: localpart, domainpart: host.domain, resourcepart: nil)
         let account = Account(jid: jid, host: host, record: nil, isTemporary: true)
         for loader in loaders { try await loader.body(account) }
@@ -72,6 +75,9 @@ public final class AccountDirectory {
     /// - Throws: ``AccountError`` or a storage error.
     public func create(_ localpart: String, password: String) async throws {
         guard let host else { return }
+        // While another one makes or removes it, there is no telling.
+        guard changing.insert(localpart).inserted else { throw AccountError.exists }
+        defer { changing.remove(localpart) }
         let iterations = host.server.passwordIterations
         try await store.create(localpart, password: password, iterations: iterations, at: host.server.clock.date)
         if let account = await account(localpart) {
@@ -99,16 +105,22 @@ public final class AccountDirectory {
 
     /// Removes an account: its contacts are told (RFC 6121 §3.2, §3.3 by way of ``Hook/accountRemoved``), its sessions
     /// end, and everything it stored is deleted.
-    public func remove(_ localpart: String) async throws {
+    ///
+    /// - Parameter announce: tells whoever asked for it, once that is on disk and before the sessions end.
+    public func remove(_ localpart: String, announce: @ServerActor () -> Void = {}) async throws {
         guard let host else { return }
+        guard changing.insert(localpart).inserted else { throw AccountError.unknown }
+        defer { changing.remove(localpart) }
         guard let account = await account(localpart) else { throw AccountError.unknown }
         host.hooks.accountRemoved.notify(AccountEvent(account: account))
+        try await store.remove(localpart)
+        announce()
         for resource in account.resources {
             resource.close(StreamError(.notAuthorized, "This account has been removed."))
         }
         unload(localpart)
-        try await store.remove(localpart)
-        unload(localpart)
+        // What the sessions wrote until their end.
+        host.server.storage.removeEverything(of: localpart, on: host.domain)
     }
 
     func unload(_ localpart: String) {

@@ -48,10 +48,15 @@ public final class Account: Entity {
     public var availableResources: [Resource] { resources.filter(\.isAvailable) }
 
     /// Adds a resource, whose resourcepart is prepared and free. RFC 6120 §7.
-    public func bind(_ resourcepart: String, link: any ResourceLink) -> Resource {
+    ///
+    /// - Parameter announce: tells the client, before any module learns of the resource and sends it something.
+    public func bind(
+        _ resourcepart: String, link: any ResourceLink, announce: (Resource) -> Void = { _ in }
+    ) -> Resource {
         let full = JID(unchecked: jid.localpart, domainpart: jid.domainpart, resourcepart: resourcepart)
         let resource = Resource(jid: full, account: self, link: link)
         resources.append(resource)
+        announce(resource)
         lastUse = host.server.clock.now
         host.hooks.resourceBound.notify(ResourceEvent(resource: resource))
         return resource

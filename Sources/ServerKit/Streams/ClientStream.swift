@@ -29,6 +29,8 @@ public final class ClientStream {
     public private(set) var id = ""
     /// The localpart that SASL authenticated; for an anonymous user the one it was given.
     public private(set) var authenticated: String?
+    /// The SASL mechanism it used.
+    public private(set) var mechanism: String?
     /// The language the client asked for. RFC 6120 §4.7.4.
     public private(set) var language: String?
     /// When it began, by the server's clock.
@@ -258,12 +260,33 @@ public final class ClientStream {
     }
 
     /// Records who authenticated; a new header is due. RFC 6120 §6.4.6.
-    public func authenticate(_ localpart: String) {
+    public func authenticate(_ localpart: String, mechanism: String? = nil) {
         authenticated = localpart
+        self.mechanism = mechanism
         log[metadataKey: "jid"] = "\(localpart)@\(host?.domain ?? "")"
+        // What the client sent before it could know was meant for the stream that ends here.
+        held.removeAll()
         reader.restart()
         reader.limits = server.limits.authenticated
         phase = .awaitingHeader
+    }
+
+    /// The account of whoever authenticated, loaded; on an anonymous host one that is made now and goes away with its
+    /// last resource (XEP-0175 §3). Nil when it cannot be read, was removed meanwhile, or the stream has ended.
+    public func account() async -> Account? {
+        guard let authenticated, let host else { return nil }
+        let accounts = host.accounts
+        if accounts.loadedAccount(authenticated) == nil {
+            if host.isAnonymous {
+                do { _ = try await accounts.makeTemporary(authenticated) } catch {
+                    log.error("An account cannot be loaded", metadata: ["reason": "\(error)"])
+                }
+            } else {
+                _ = await accounts.account(authenticated)
+            }
+        }
+        if isClosing { discardUnbound() }
+        return isClosing ? nil : accounts.loadedAccount(authenticated)
     }
 
     /// Binds a resource to the stream: from now on it carries stanzas. RFC 6120 §7.
@@ -271,6 +294,7 @@ public final class ClientStream {
         resource.language = language
         resource.details["address"] = transport.peerAddress
         resource.details["tls"] = transport.tls?.version
+        resource.details["mechanism"] = mechanism
         log[metadataKey: "jid"] = "\(resource.jid)"
         phase = .bound(resource)
     }
@@ -318,11 +342,17 @@ public final class ClientStream {
         if case .bound(let resource) = phase {
             phase = .closing
             resource.account.remove(resource)
-        } else if let authenticated, let host, host.isAnonymous, let account = host.accounts.loadedAccount(authenticated),
-            account.resources.isEmpty
-        {
-            host.discardTemporary(account)
+        } else {
+            discardUnbound()
         }
+    }
+
+    /// A temporary account that got no resource has nothing that would take it away.
+    private func discardUnbound() {
+        guard let authenticated, let account = host?.accounts.loadedAccount(authenticated), account.isTemporary,
+            account.resources.isEmpty
+        else { return }
+        account.host.discardTemporary(account)
     }
 
     /// Sends a single space, which keeps routers on the way from forgetting the connection. RFC 6120 §4.6.1.

@@ -51,6 +51,10 @@ public enum SASLMechanism: Hashable, Sendable {
     }
 }
 
+extension SASLMechanism: CustomStringConvertible {
+    public var description: String { name }
+}
+
 /// A way to name a TLS connection or its server; the raw value is the registered unique prefix.
 ///
 /// `tls-unique` (RFC 5929 §3) is not among them: TLS 1.3 does not define it.

@@ -71,7 +71,7 @@ extension StanzaProtocol {
     /// What the sender of this stanza gets back: the content, and one error (RFC 6120 §8.3.1). An `<error/>` that the
     /// sender put into a stanza of another type would otherwise pass for ours.
     func bouncedPayload(_ error: StanzaError) -> Element {
-        var payload = self.payload
+        var payload = error.omitsRequest ? Element(Self.elementName, .client) : self.payload
         payload.removeChildren { $0.is("error", .client) }
         payload.append(error.element)
         return payload

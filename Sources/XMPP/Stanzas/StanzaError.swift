@@ -48,6 +48,8 @@ public struct StanzaError: Error, Sendable, Hashable {
     public var language: String?
     /// The new address that `gone` and `redirect` carry.
     public var address: String?
+    /// Whether the answer leaves out what was asked because there was a secret in it. RFC 6120 §8.3.1 allows both.
+    public private(set) var omitsRequest = false
     /// The serialised application-specific condition. RFC 6120 §8.3.4.
     private var application: String?
     private var applicationElement: ElementBox?
@@ -63,6 +65,13 @@ public struct StanzaError: Error, Sendable, Hashable {
         var error = self
         error.application = element.xml
         error.applicationElement = ElementBox(element: element)
+        return error
+    }
+
+    /// This error for an answer that does not repeat what was asked.
+    public func withoutRequest() -> StanzaError {
+        var error = self
+        error.omitsRequest = true
         return error
     }
 

@@ -1,0 +1,283 @@
+import ServerKit
+
+/// Runs the exchanges of a host's streams: offers mechanisms, looks up credentials, limits guessing.
+final class Authenticator: AuthenticationService {
+    private let host: ModuleHost
+    private var options: SASL.Options
+    private var throttle = AuthenticationThrottle()
+    private let preparation: SASLPreparation
+    /// The last password that is being compared, or waits to be.
+    private var lastVerification: Task<SASLStep, Never>?
+
+    init(host: ModuleHost, options: SASL.Options) {
+        self.host = host
+        self.options = options
+        preparation = SASLPreparation(domain: host.domain)
+    }
+
+    func reconfigure(_ options: SASL.Options) {
+        self.options = options
+        host.server.passwordIterations = options.passwordIterations
+    }
+
+    // MARK: The offer
+
+    func offer(to stream: ClientStream) -> SASLMechanismList? {
+        // RFC 6120 §5.3.1: TLS comes first, and SCRAM without it could be listened to and guessed at leisure.
+        guard stream.authenticated == nil, stream.transport.isSecure else { return nil }
+        let offered = login(on: stream).context.offered
+        return offered.mechanisms.isEmpty ? nil : offered
+    }
+
+    /// What the stream was offered stays as it was for as long as it may be taken up.
+    private func login(on stream: ClientStream) -> Login {
+        if let login = stream[LoginKey.self] { return login }
+        let policy = SASLPolicy(isAnonymous: host.host.isAnonymous, enabled: Set(options.mechanisms))
+        let binds = !policy.isAnonymous && policy.enabled.contains { $0.bindsChannel }
+        let bindings = binds ? stream.transport.tls?.channelBindings ?? [] : []
+        let context = SASLContext(
+            domain: host.domain,
+            offered: SASLMechanismList(policy, hasTLS: true, channelBindingTypes: bindings.map(\.type)),
+            preparation: preparation,
+            decoy: SCRAMDecoy(secret: host.server.secret, iterations: host.server.passwordIterations),
+            channelBindings: bindings)
+        let login = Login(context: context)
+        stream[LoginKey.self] = login
+        return login
+    }
+
+    // MARK: The exchange
+
+    func take(
+        _ request: AuthenticationRequest, on stream: ClientStream,
+        reply: @escaping @ServerActor (AuthenticationReply) -> Void
+    ) {
+        // RFC 6120 §6.5.4. What the client may have sent along is not even looked at.
+        guard stream.transport.isSecure else { return count(.encryptionRequired, on: stream, reply) }
+        let attempt = Attempt(login: login(on: stream), stream: stream, reply: reply)
+        switch request {
+        case .begin(let mechanism, let initialResponse): begin(attempt, mechanism, initialResponse)
+        case .response(let data): respond(attempt, data)
+        case .abort: fail(attempt, .aborted)
+        case .invalid(let failure): fail(attempt, failure)
+        }
+    }
+
+    private func begin(_ attempt: Attempt, _ mechanism: String, _ initialResponse: [UInt8]?) {
+        let login = attempt.login
+        // RFC 6120 §6.5.8: an attempt ends before the next one begins.
+        guard login.exchange == nil else { return fail(attempt, .malformedRequest) }
+        do throws(SASLFailure) {
+            var exchange = try SASLExchange(mechanism: mechanism, context: login.context)
+            let step = exchange.start(initialResponse: initialResponse)
+            login.begin(exchange, mechanism)
+            proceed(attempt, step)
+        } catch {
+            fail(attempt, error)
+        }
+    }
+
+    private func respond(_ attempt: Attempt, _ data: [UInt8]) {
+        // Asked again, or an attacker could open many exchanges before guessing in each.
+        if let refusal = refusal(attempt) { return fail(attempt, refusal) }
+        guard let step = attempt.login.exchange?.respond(data) else { return fail(attempt, .malformedRequest) }
+        proceed(attempt, step)
+    }
+
+    private func proceed(_ attempt: Attempt, _ step: SASLStep) {
+        let login = attempt.login
+        switch step {
+        case .challenge(let data): attempt.reply(.challenge(data))
+        case .needCredentials(let username):
+            login.username = username
+            if let refusal = refusal(attempt) { return fail(attempt, refusal) }
+            wait(attempt) { login.exchange?.provide(await self.lookUp(username)) }
+        case .needVerification(let verification):
+            wait(attempt) { await self.verify(attempt, verification) }
+        case .success(.account(let localpart, _), let data):
+            throttle.recordSuccess(account: account(localpart))
+            succeed(attempt, localpart, data)
+        case .success(.anonymous, let data):
+            // XEP-0175 §3: an address that nobody has had and nobody can guess.
+            succeed(attempt, RandomToken.make(bytes: 10), data)
+        case .success(.certificate, _):
+            // EXTERNAL is not among the mechanisms that options allow.
+            fail(attempt, .invalidMechanism)
+        case .failure(let failure): fail(attempt, failure)
+        }
+    }
+
+    /// Goes on with the step that `work` leads to; the stream takes nothing from the client meanwhile.
+    private func wait(_ attempt: Attempt, _ work: @escaping @ServerActor () async -> SASLStep?) {
+        let stream = attempt.stream
+        attempt.login.waits += 1
+        stream.suspend()
+        Task { @ServerActor in
+            let step = await work()
+            attempt.login.waits -= 1
+            guard !stream.isClosing else { return }
+            self.proceed(attempt, step ?? .failure(.malformedRequest))
+            // The next step may wait as well.
+            if attempt.login.waits == 0 { stream.resume() }
+        }
+    }
+
+    // MARK: Credentials
+
+    /// Asks the storage even for accounts that are loaded, or the time it takes would tell strangers who is online.
+    private func lookUp(_ username: String) async -> CredentialLookup {
+        do throws(StorageError) {
+            guard let record = try await host.accounts.store.record(of: username) else { return .unknown }
+            // Whoever proves to know the password learns that the account is locked. RFC 6120 §6.5.2.
+            return record.isLocked == true ? .disabled(record.password) : .found(record.password)
+        } catch {
+            host.log.error(
+                "An account cannot be read", metadata: ["account": "\(username)", "reason": "\(error)"])
+            return .unavailable
+        }
+    }
+
+    /// Compares passwords one at a time: what one guess tells the throttle counts for the next, and guesses never take
+    /// more than one processor.
+    private func verify(_ attempt: Attempt, _ verification: PasswordVerification) async -> SASLStep {
+        let previous = lastVerification
+        let task = Task { @ServerActor () -> SASLStep in
+            _ = await previous?.value
+            guard !attempt.stream.isClosing else { return .failure(.aborted) }
+            if let refusal = self.refusal(attempt) { return .failure(refusal) }
+            let isCorrect = await Self.run(verification)
+            if !isCorrect { self.recordFailure(attempt) }
+            return attempt.login.exchange?.verified(isCorrect) ?? .failure(.malformedRequest)
+        }
+        lastVerification = task
+        return await task.value
+    }
+
+    @concurrent
+    private static func run(_ verification: PasswordVerification) async -> Bool {
+        verification.run()
+    }
+
+    // MARK: The throttle
+
+    /// Why the client has to wait, if it has to; the same for accounts that exist and those that do not.
+    private func refusal(_ attempt: Attempt) -> SASLFailure? {
+        let verdict = throttle.verdict(
+            address: PeerNetwork(attempt.stream.transport.peerAddress),
+            account: attempt.login.username.map(account), now: host.clock.now)
+        switch verdict {
+        case .allowed: return nil
+        case .refused(let wait):
+            let seconds = max(1, wait.components.seconds)
+            return SASLFailure(.temporaryAuthFailure, "Too many failed attempts. Try again in \(seconds) s.")
+        }
+    }
+
+    /// Counts a wrong password, once.
+    private func recordFailure(_ attempt: Attempt) {
+        guard !attempt.login.isCounted else { return }
+        attempt.login.isCounted = true
+        throttle.recordFailure(
+            address: PeerNetwork(attempt.stream.transport.peerAddress),
+            account: attempt.login.username.map(account), now: host.clock.now)
+    }
+
+    private func account(_ localpart: String) -> String { "\(localpart)@\(host.domain)" }
+
+    // MARK: The outcome
+
+    private func succeed(_ attempt: Attempt, _ localpart: String, _ data: [UInt8]?) {
+        let mechanism = attempt.login.mechanism
+        attempt.stream[LoginKey.self] = nil
+        attempt.reply(.success(localpart: localpart, mechanism: mechanism, additionalData: data))
+        attempt.stream.log.info("Authenticated", metadata: ["mechanism": "\(mechanism)"])
+    }
+
+    private func fail(_ attempt: Attempt, _ failure: SASLFailure) {
+        let login = attempt.login
+        if failure.condition == .notAuthorized { recordFailure(attempt) }
+        let metadata: Logger.Metadata = [
+            "reason": "\(failure.condition.rawValue)", "mechanism": "\(login.mechanism)",
+            "account": "\(login.username ?? "")",
+        ]
+        // What tells of guessing is for the administrator's eyes, clients' mistakes are not.
+        let level: Logger.Level = failure.condition == .notAuthorized ? .info : .debug
+        attempt.stream.log.log(level: level, "Authentication failed", metadata: metadata)
+        login.end()
+        count(failure, on: attempt.stream, attempt.reply)
+    }
+
+    /// RFC 6120 §6.4.5.
+    private func count(
+        _ failure: SASLFailure, on stream: ClientStream, _ reply: @ServerActor (AuthenticationReply) -> Void
+    ) {
+        stream[FailureCount.self] += 1
+        reply(.failure(failure))
+        guard stream[FailureCount.self] >= options.attempts else { return }
+        stream.close(StreamError(.policyViolation, "Too many failed attempts to authenticate."))
+    }
+}
+
+/// One request of a client, and where the answer goes.
+private struct Attempt {
+    let login: Login
+    let stream: ClientStream
+    let reply: @ServerActor (AuthenticationReply) -> Void
+}
+
+/// What a stream was offered, and the exchange that is under way.
+@ServerActor
+private final class Login {
+    let context: SASLContext
+    var exchange: SASLExchange?
+    private(set) var mechanism = ""
+    /// The localpart the client named.
+    var username: String?
+    /// Whether the throttle has counted this exchange.
+    var isCounted = false
+    /// Steps that wait for storage or a password.
+    var waits = 0
+
+    init(context: SASLContext) {
+        self.context = context
+    }
+
+    func begin(_ exchange: SASLExchange, _ mechanism: String) {
+        self.exchange = exchange
+        self.mechanism = mechanism
+        isCounted = false
+    }
+
+    func end() {
+        exchange = nil
+        mechanism = ""
+        username = nil
+    }
+}
+
+private enum LoginKey: StreamKey {
+    static var defaultValue: Login? { nil }
+}
+
+private enum FailureCount: StreamKey {
+    static let defaultValue = 0
+}
+
+extension SASLPreparation {
+    fileprivate init(domain: String) {
+        self.init(
+            localpart: { (try? JID(localpart: $0, domainpart: domain))?.localpart },
+            password: { try? PRECIS.opaqueString($0) },
+            authzid: { JID($0)?.description })
+    }
+}
+
+extension TLSInfo {
+    /// `tls-unique` is left out: TLS 1.3 does not define it. RFC 9266 §1.
+    fileprivate var channelBindings: [ChannelBinding] {
+        [
+            exporter().map { ChannelBinding(.tlsExporter, $0) },
+            tlsServerEndPoint.map { ChannelBinding(.tlsServerEndPoint, $0) },
+        ].compactMap(\.self)
+    }
+}
