@@ -3,5 +3,6 @@ import ServerKit
 /// The modules that come with the server, in the order of the manual. The one list: a module's folder, its line here
 /// and its test are all there is of it.
 public let bundledModules: [any Module.Type] = [
-    ClientToServer.self, TLS.self,
+    ClientToServer.self, TLS.self, SASL.self, Bind.self, Roster.self, PresenceExchange.self, Messages.self, Offline.self,
+    Private.self, VCard.self, LastActivity.self, Register.self,
 ]
