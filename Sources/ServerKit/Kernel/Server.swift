@@ -32,7 +32,7 @@ public final class Server {
     private var managers: [String: ModuleManager] = [:]
     /// The modules that are loaded once; their facade's host is the first one.
     private var serverModules: ModuleManager?
-    private var writer = XMLWriter()
+    private var writer = XMLWriter(inStream: true)
     private var tracedJIDs: Set<JID> = []
     private var eviction: ScheduledAction?
 
@@ -217,7 +217,7 @@ public final class Server {
 
     /// Serialises into the one buffer that all streams share, and hands it to the stream.
     func write(to stream: ClientStream, _ body: (inout XMLWriter) -> Void) {
-        var writer = XMLWriter()
+        var writer = XMLWriter(inStream: true)
         swap(&writer, &self.writer)
         body(&writer)
         stream.write(writer.bytes)

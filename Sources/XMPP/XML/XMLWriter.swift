@@ -3,7 +3,14 @@ public struct XMLWriter: Sendable {
     /// What was written, UTF-8.
     public private(set) var bytes: [UInt8] = []
 
-    public init() {}
+    /// Whether the prefix `stream:` has been declared, as in a stream: then elements of that namespace use it, as
+    /// RFC 6120 §4.8.5 wants and simple clients expect.
+    private let isInStream: Bool
+
+    /// - Parameter inStream: whether elements stand inside a stream whose header declares the prefix `stream:`.
+    public init(inStream: Bool = false) {
+        isInStream = inStream
+    }
 
     public mutating func removeAll() {
         bytes.removeAll(keepingCapacity: bytes.capacity <= 65_536)
@@ -113,14 +120,17 @@ public struct XMLWriter: Sendable {
 
     private mutating func write(_ tree: Element.Tree, in context: Namespace?) {
         let namespace = tree.namespace ?? context ?? .client
+        let isPrefixed = isInStream && namespace == .streams
         bytes.append(UInt8(ascii: "<"))
+        if isPrefixed { raw("stream:") }
         bytes.append(contentsOf: tree.name.utf8)
-        if namespace != context { declare(namespace) }
+        if namespace != context, !isPrefixed { declare(namespace) }
         for attribute in tree.attributes { write(attribute) }
         guard !tree.content.isEmpty else { return raw("/>") }
         bytes.append(UInt8(ascii: ">"))
-        for item in tree.content { write(item, in: namespace) }
+        for item in tree.content { write(item, in: isPrefixed ? context : namespace) }
         raw("</")
+        if isPrefixed { raw("stream:") }
         bytes.append(contentsOf: tree.name.utf8)
         bytes.append(UInt8(ascii: ">"))
     }
