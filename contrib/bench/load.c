@@ -275,6 +275,7 @@ int main(int argc, char **argv) {
     printf("{");
     if (!strcmp(options.mode, "login")) login_mode();
     else chat_mode();
-    printf(", \"mechanism\": \"%s\", \"iterations\": %d}\n", mechanism_seen, iterations_seen);
+    printf(", \"sm\": %s, \"carbons\": %s, \"mechanism\": \"%s\", \"iterations\": %d}\n",
+           options.sm ? "true" : "false", options.carbons ? "true" : "false", mechanism_seen, iterations_seen);
     return 0;
 }

@@ -162,7 +162,7 @@ class Martlet(Server):
         return result.stdout.strip().removeprefix("martlet ") if result.returncode == 0 else "unknown"
 
     def configuration(self, variant):
-        modules = [f"archive: {'on' if 'archive' in variant else 'off'}"] + self.module_lines
+        modules = (["archive: on"] if "archive" in variant else []) + self.module_lines
         path = self.folder / "martlet.yaml"
         path.write_text(f"data_directory: {self.folder}/data\n"
                         f"certificates: {self.folder}/certs\n"

@@ -297,6 +297,10 @@ static void received_iq(struct connection *c, const char *stanza) {
     char type[16] = "", id[128] = "", from[160] = "";
     attribute(stanza, "type", type, sizeof type);
     attribute(stanza, "id", id, sizeof id);
+    if (!strcmp(type, "error") && !strcmp(id, "carbons")) {
+        options.carbons = false;
+        return arrived(c);
+    }
     if (!strcmp(type, "error")) fail(c, "an IQ failed: %s", stanza);
     if (!strcmp(type, "get") || !strcmp(type, "set")) {
         char to[176] = "";
@@ -343,6 +347,7 @@ static void received(struct connection *c, const char *stanza) {
     case BINDABLE:
         say(c, "<iq type='set' id='bind'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'>"
             "<resource>bench</resource></bind></iq>");
+        if (options.sm && !strstr(stanza, SM)) options.sm = false;  // Not offered: measured without, and reported so.
         c->state = BINDING;
         return;
     default: break;
