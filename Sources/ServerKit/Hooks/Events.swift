@@ -28,6 +28,12 @@ public struct PresenceEvent {
     public var presence: Presence
     /// The resource that sent it; nil for what arrives.
     public let origin: Resource?
+
+    public init(account: Account, presence: Presence, origin: Resource?) {
+        self.account = account
+        self.presence = presence
+        self.origin = origin
+    }
 }
 
 /// An IQ that arrives at a local account or host, before it is answered or passed on.
@@ -70,6 +76,9 @@ extension Hook where Event == MessageEvent {
 extension Hook where Event == PresenceEvent {
     /// A client sends presence: filter, transform, then claim to act on it.
     public static var presenceSent: Self { Hook("presence-sent") { $0.presenceSent } }
+    /// The server shows a resource's presence to one address, as part of a broadcast or because a subscription began or
+    /// ended: filter. Nobody is told about what does not pass.
+    public static var presenceShown: Self { Hook("presence-shown") { $0.presenceShown } }
     /// Presence arrives at an account: filter, transform, then claim to act on it.
     public static var presenceArrived: Self { Hook("presence-arrived") { $0.presenceArrived } }
 }

@@ -107,6 +107,7 @@ public final class HostHooks {
     public let messageUndelivered = HookList<MessageEvent>()
     public let messageDelivered = HookList<MessageEvent>()
     public let presenceSent = HookList<PresenceEvent>()
+    public let presenceShown = HookList<PresenceEvent>()
     public let presenceArrived = HookList<PresenceEvent>()
     public let iqArrived = HookList<IQEvent>()
     public let hostMessage = HookList<HostMessageEvent>()
