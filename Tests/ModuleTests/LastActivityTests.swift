@@ -13,7 +13,8 @@ private final class StageRoster: Module, ContactList {
     func hasSubscriber(_ contact: JID, account: Account) -> Bool { contact.description == "romeo@montague.example" }
     func subscribers(of account: Account) -> [JID] { [] }
     func subscriptions(of account: Account) -> [JID] { [] }
-    func contains(_ contact: JID, account: Account) -> Bool { false }
+    func contact(_ jid: JID, of account: Account) -> Contact? { nil }
+    func contacts(of account: Account) -> [Contact] { [] }
     func deliverPendingRequests(to resource: Resource) {}
 }
 

@@ -169,6 +169,24 @@ private func friends(_ stage: Stage) async throws -> (romeo: TestKit.Actor, juli
         }
     }
 
+    @Test("Another module can keep presence from being shown, to one address and without a word")
+    func notShown() async throws {
+        try await play(modules: modules + [Curtain.self]) { stage in
+            let (romeo, juliet) = try await friends(stage)
+            let nurse = try await stage.enter("nurse@capulet.example/kitchen")
+            try await befriend(nurse, juliet)
+            let blocked = try await stage.enter("tybalt@montague.example/rapier")
+            try await befriend(blocked, juliet)
+            try await juliet.sends("<presence><show>away</show></presence>")
+            await juliet.vanishes()
+            for friend in [romeo, nurse] {
+                try await friend.receives("<presence><show>away</show></presence>")
+                try await friend.receives("<presence type='unavailable'/>")
+            }
+            try await blocked.staysSilent()
+        }
+    }
+
     @Test("Switched off, the module leaves no trace; on again, it goes on")
     func reload() async throws {
         try await play(modules: modules) { stage in
@@ -410,6 +428,17 @@ private func friends(_ stage: Stage) async throws -> (romeo: TestKit.Actor, juli
                     "<iq type='get' id='3' from='capulet.example' to='\(address)'>\(ask)</iq>"))))
             try await romeo.receives("<iq type='get' id='3'/>")
         }
+    }
+}
+
+/// Hides everybody's presence from Tybalt.
+private final class Curtain: Module {
+    static let info = ModuleInfo("curtain", "Hides presence")
+
+    init(options: NoOptions) {}
+
+    func load(into host: ModuleHost) {
+        host.filter(.presenceShown) { $0.presence.to?.localpart == "tybalt" ? .drop : .pass }
     }
 }
 

@@ -103,7 +103,7 @@ private func push(_ item: String) -> String { "<iq type='set'>\(set(item))</iq>"
         ),
         ("<item jid='romeo@montague.example'/>", .notAllowed),
         ("<item jid='ROMEO@Montague.Example'/>", .notAllowed),
-        ((0..<2_000).map { "<item jid='c\($0)@b.example'/>" }.joined(), .badRequest),
+        ((0..<10_000).map { "<item jid='\($0)@b'/>" }.joined(), .badRequest),
     ])
     func refused(item: String, condition: StanzaError.Condition) async throws {
         try await play(modules: modules) { stage in

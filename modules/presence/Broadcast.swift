@@ -25,10 +25,18 @@ extension PresenceExchange {
         let account = resource.account
         let own = presence.addressed(to: account.jid)
         for other in account.availableResources { other.send(own) }
-        let router = account.host.router
         for subscriber in account.contactList?.subscribers(of: account) ?? [] {
-            router.route(presence.addressed(to: subscriber))
+            show(presence, of: resource, to: subscriber)
         }
+    }
+
+    /// Sends presence to one address, if nothing is in its way.
+    func show(_ presence: Presence, of resource: Resource, to receiver: JID) {
+        let host = resource.account.host
+        let event = PresenceEvent(
+            account: resource.account, presence: presence.addressed(to: receiver), origin: resource)
+        guard case .pass = host.hooks.presenceShown.verdict(on: event) else { return }
+        host.router.route(event.presence)
     }
 
     /// A resource has sent its first presence: it learns who else is there. RFC 6121 §4.2.2, §4.3.1.
@@ -62,13 +70,13 @@ extension PresenceExchange {
 extension PresenceExchange: PresenceBroadcast {
     func sendPresence(of account: Account, to contact: JID) {
         for resource in account.availableResources {
-            if let presence = resource.presence { account.host.router.route(presence.addressed(to: contact)) }
+            if let presence = resource.presence { show(presence, of: resource, to: contact) }
         }
     }
 
     func sendUnavailable(of account: Account, to contact: JID) {
         for resource in account.availableResources {
-            account.host.router.route(Presence(to: contact, from: resource.jid, kind: .unavailable))
+            show(Presence(from: resource.jid, kind: .unavailable), of: resource, to: contact)
             // RFC 6121 §4.6.1: directed presence does not outlive a subscription that is cancelled.
             forgetDirectedPresence(from: resource, to: contact)
         }

@@ -59,7 +59,7 @@ extension PresenceExchange {
         let account = resource.account
         let presence = farewell ?? Presence(from: resource.jid, kind: .unavailable)
         for address in directed.addresses where !isBroadcast || !account.isVisible(to: address) {
-            account.host.router.route(presence.addressed(to: address))
+            show(presence, of: resource, to: address)
         }
     }
 
