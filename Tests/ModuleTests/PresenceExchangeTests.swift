@@ -32,7 +32,8 @@ private func friends(_ stage: Stage) async throws -> (romeo: TestKit.Actor, juli
         try await play(modules: modules) { stage in
             let (romeo, juliet) = try await friends(stage)
             let chamber = try await stage.enter("juliet@capulet.example/chamber", presence: false)
-            try await chamber.sends("<presence id='p1' xml:lang='it'><show>chat</show><priority>5</priority></presence>")
+            try await chamber.sends(
+                "<presence id='p1' xml:lang='it'><show>chat</show><priority>5</priority></presence>")
             let pattern = """
                 <presence from='juliet@capulet.example/chamber' id='p1' xml:lang='it'>
                 <show>chat</show><priority>5</priority></presence>

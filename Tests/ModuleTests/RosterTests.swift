@@ -31,7 +31,9 @@ private func push(_ item: String) -> String { "<iq type='set'>\(set(item))</iq>"
             let watch = try await stage.enter("romeo@montague.example/watch", presence: false)
             try await phone.asks(.get, get)
             try await watch.asks(.get, get)
-            let item = "<item jid='nurse@capulet.example' name='Nurse'><group>Servants</group><group>A &amp; B</group></item>"
+            let item = """
+                <item jid='nurse@capulet.example' name='Nurse'><group>Servants</group><group>A &amp; B</group></item>
+                """
             #expect(try await phone.asks(.set, set(item)) == nil)
             let pushed = item.replacing("name=", with: "subscription='none' name=")
             let first = try await phone.receives(push(pushed))
@@ -78,7 +80,8 @@ private func push(_ item: String) -> String { "<iq type='set'>\(set(item))</iq>"
             try await romeo.receives(push("<item jid='nurse@capulet.example'/>"))
             try await romeo.asks(.set, set("<item jid='nurse@capulet.example' subscription='remove'/>"))
             try await romeo.receives(push("<item jid='nurse@capulet.example' subscription='remove'/>"))
-            let error = try await romeo.isRefused(.set, set("<item jid='nurse@capulet.example' subscription='remove'/>"))
+            let error = try await romeo.isRefused(
+                .set, set("<item jid='nurse@capulet.example' subscription='remove'/>"))
             #expect(error.condition == .itemNotFound)
             #expect(try await romeo.asks(.get, get)?.hasChildren == false)
             try await stage.staysSilent()

@@ -35,9 +35,9 @@ private func subscription(_ actor: TestKit.Actor, _ jid: String) async throws ->
 }
 
 @Suite("Subscriptions (RFC 6121 §3)") struct SubscriptionTests {
-    @Test("Two become contacts, step by step as §3.1 tells it")
-    func handshake() async throws {
-        try await play(modules: modules) { stage in
+    @Test("Two become contacts, step by step as §3.1 tells it", arguments: [Medium.memory, .tls])
+    func handshake(medium: Medium) async throws {
+        try await play(modules: modules, over: medium) { stage in
             let (romeo, juliet) = try await enter(stage)
             // The resource is dropped on both sides (§3.1.1, §3.1.2).
             try await romeo.sends(

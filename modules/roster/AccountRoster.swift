@@ -44,8 +44,8 @@ final class AccountRoster {
     func save(_ item: RosterItem) -> RosterHistory.Change {
         items[item.jid] = item
         let change = history.record(item.jid)
-        let stored = StoredRosterItem(item)
-        write([stores.items.setting(stored, item.jid.description, of: owner), stores.history.setting(history, for: owner)])
+        let addition = stores.items.setting(StoredRosterItem(item), item.jid.description, of: owner)
+        write([addition, stores.history.setting(history, for: owner)])
         return change
     }
 

@@ -15,7 +15,7 @@ struct RosterSet: Sendable {
         }
         guard item["jid"] != nil else { throw .badRequest("The item has no jid.") }
         guard let jid = item.jid("jid") else { throw .jidMalformed }
-        // Subscriptions are between bare JIDs (RFC 6121 §4.3), so that an item with another address could never have one.
+        // Subscriptions are between bare JIDs (RFC 6121 §4.3): an item with another address could never have one.
         guard jid.isBare else { throw .badRequest("A roster item is a bare JID.") }
         self.jid = jid
         // RFC 6121 §2.1.2.5: every other value is ignored.

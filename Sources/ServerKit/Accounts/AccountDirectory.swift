@@ -46,9 +46,11 @@ public final class AccountDirectory {
     func deliver(_ stanza: Stanza, to jid: JID) {
         guard let host, let localpart = jid.localpart else { return }
         if let account = loaded[localpart] { return account.receive(stanza) }
-        // RFC 6121 §8.5.2.2.2: nobody is there to see who comes and goes. An account that is not loaded has no resources,
-        // and need not be loaded to learn that.
-        if case .presence(let presence) = stanza, presence.kind == .available || presence.kind == .unavailable { return }
+        // RFC 6121 §8.5.2.2.2: nobody is there to see who comes and goes. An account that is not loaded has no
+        // resources, and need not be loaded to learn that.
+        if case .presence(let presence) = stanza, presence.kind == .available || presence.kind == .unavailable {
+            return
+        }
         let fence = host.router.fence
         guard mailboxes[localpart, default: []].count < Self.mailboxLimit else {
             return host.router.bounce(stanza, .resourceConstraint)
@@ -194,8 +196,8 @@ public final class AccountDirectory {
         }
     }
 
-    /// A stanza to an account that does not exist, or cannot be read now. RFC 6121 §8.5.1: messages and IQs are answered,
-    /// presence is not, or strangers could find out who has an account.
+    /// A stanza to an account that does not exist, or cannot be read now. RFC 6121 §8.5.1: messages and IQs are
+    /// answered, presence is not, or strangers could find out who has an account.
     private func refuse(_ stanza: Stanza, _ error: StanzaError, _ host: Host) {
         switch stanza {
         case .presence(let presence):

@@ -53,14 +53,14 @@ public protocol PresenceBroadcast: AnyObject {
     func sendPresence(of account: Account, to contact: JID)
     /// Tells a contact that no resource is available any more. RFC 6121 §3.2.2, §3.3.3.
     func sendUnavailable(of account: Account, to contact: JID)
-    /// Whether the resource sent directed presence to this address, or to another one of its bare JID, and has not taken
-    /// it back. RFC 6121 §4.6.
+    /// Whether the resource sent directed presence to this address, or to another one of its bare JID, and has not
+    /// taken it back. RFC 6121 §4.6.
     func hasDirectedPresence(from resource: Resource, to jid: JID) -> Bool
 }
 
 extension Account {
-    /// Whether this address may know of the account's presence, and so of what depends on it, such as its last activity:
-    /// the account itself, or a contact with a subscription. RFC 6121 §8.5.3.1.
+    /// Whether this address may know of the account's presence, and so of what depends on it, such as its last
+    /// activity: the account itself, or a contact with a subscription. RFC 6121 §8.5.3.1.
     public func isVisible(to jid: JID) -> Bool {
         let bare = jid.bare
         return bare == self.jid || host.service((any ContactList).self)?.hasSubscriber(bare, account: self) ?? false
@@ -68,8 +68,8 @@ extension Account {
 }
 
 extension Resource {
-    /// Whether this address may know that the resource is there: those who may know of the account's presence, and those
-    /// to whom the resource showed itself with directed presence. RFC 6121 §8.5.3.1.
+    /// Whether this address may know that the resource is there: those who may know of the account's presence, and
+    /// those to whom the resource showed itself with directed presence. RFC 6121 §8.5.3.1.
     public func isVisible(to jid: JID) -> Bool {
         account.isVisible(to: jid)
             || account.host.service((any PresenceBroadcast).self)?.hasDirectedPresence(from: self, to: jid) ?? false
