@@ -27,9 +27,9 @@ public struct StreamHeader: Sendable {
     static func version(_ text: String?) -> (major: Int, minor: Int)? {
         guard let text else { return (0, 9) }
         let parts = text.split(separator: ".", omittingEmptySubsequences: false)
-        guard parts.count == 2, let major = Int(parts[0]), let minor = Int(parts[1]), major >= 0, minor >= 0 else {
-            return nil
-        }
+        let isNumber: (Substring) -> Bool = { $0.utf8.allSatisfy { 0x30...0x39 ~= $0 } }
+        guard parts.count == 2, parts.allSatisfy(isNumber), let major = Int(parts[0]), let minor = Int(parts[1])
+        else { return nil }
         return (major, minor)
     }
 }
@@ -38,9 +38,9 @@ extension XMLWriter {
     /// Writes the XML declaration and a stream's start tag. Checkers read its first bytes: the declaration is never
     /// left out.
     public mutating func write(_ header: StreamHeader) {
-        raw("<?xml version='1.0'?><stream:stream xmlns='")
-        text(header.contentNamespace.uri)
-        raw("' xmlns:stream='http://etherx.jabber.org/streams'")
+        raw("<?xml version='1.0'?><stream:stream")
+        declare(header.contentNamespace)
+        declare(.streams, as: "stream")
         if header.contentNamespace == .server { raw(" xmlns:db='jabber:server:dialback'") }
         if let version = header.version { attribute("version", "\(version.major).\(version.minor)") }
         if let id = header.id { attribute("id", id) }

@@ -10,13 +10,21 @@ public final class ParserPool {
         self.capacity = capacity
     }
 
-    func take() -> SAXParser? {
-        parsers.popLast() ?? SAXParser()
+    /// A parser that is ready for a new stream, or for going on with one whose header had these declarations.
+    ///
+    /// Most streams of a server declare the same namespaces, and parsers are put back between two stanzas: one of them
+    /// can be taken as it is.
+    func take(resuming declarations: String?) -> SAXParser? {
+        if let declarations, let index = parsers.lastIndex(where: { $0.canResume(declarations) }) {
+            return parsers.remove(at: index)
+        }
+        guard let parser = parsers.popLast() ?? SAXParser() else { return nil }
+        parser.reset(resuming: declarations)
+        return parser
     }
 
     func giveBack(_ parser: SAXParser) {
-        // A peer that invents names fills the dictionary, which never shrinks, and slows every look-up down.
-        guard parsers.count < capacity, parser.nameCount < 4_096 else { return }
+        guard parsers.count < capacity, parser.isReusable else { return }
         parsers.append(parser)
     }
 }
@@ -39,10 +47,11 @@ public final class StreamReader {
 
     private let pool: ParserPool
     private var parser: SAXParser?
+    private var check = UTF8Check()
     /// The namespace declarations of the stream header that was read, as markup.
     private var declarations: String?
-    /// Bytes fed since the last element ended.
-    private var pending = 0
+    /// Whether the peer has closed the stream, or an error did.
+    private var hasEnded = false
 
     public init(pool: ParserPool, limits: XMLLimits = .unauthenticated) {
         self.pool = pool
@@ -60,81 +69,84 @@ public final class StreamReader {
     /// yet parsed are thrown away, so nothing sent in plain text outlives the TLS negotiation.
     public func restart() {
         declarations = nil
-        pending = 0
+        hasEnded = false
+        check = UTF8Check()
         releaseParser()
     }
 
     /// Reads a piece of the stream and calls `handle` for what it completes, in order.
     ///
-    /// `handle` returns false to stop: the rest of the bytes is thrown away, as after ``restart()`` or a close.
+    /// `handle` returns false to stop: the rest of the bytes is thrown away, as after ``restart()`` or a close. After
+    /// the stream's end tag or an error nothing is read any more.
     /// - Throws: the error to close the stream with. Events before it have been handled.
     public func read(
         _ bytes: UnsafeRawBufferPointer, handle: (StreamEvent) throws(StreamError) -> Bool
     ) throws(StreamError) {
+        guard !hasEnded else { return }
         var rest = bytes
         if parser == nil, declarations != nil {
             // White space between stanzas is a keepalive (RFC 6120 §4.6.1) and needs no parser.
-            let isSpace: (UInt8) -> Bool = { $0 == 0x20 || $0 == 0x0A || $0 == 0x0D || $0 == 0x09 }
-            guard let first = rest.firstIndex(where: { !isSpace($0) }) else { return }
+            guard let first = rest.firstIndex(where: { !$0.isXMLSpace }) else { return }
             rest = UnsafeRawBufferPointer(rebasing: rest[first...])
         }
-        while !rest.isEmpty {
-            let count = min(rest.count, Self.step)
-            let piece = UnsafeRawBufferPointer(rebasing: rest[..<count])
-            rest = UnsafeRawBufferPointer(rebasing: rest[count...])
-            guard try feed(piece, handle) else { return }
+        do throws(StreamError) {
+            while !rest.isEmpty {
+                let count = min(rest.count, Self.step)
+                let piece = UnsafeRawBufferPointer(rebasing: rest[..<count])
+                rest = UnsafeRawBufferPointer(rebasing: rest[count...])
+                guard try feed(piece, handle) else { return }
+            }
+        } catch {
+            hasEnded = true
+            releaseParser()
+            throw error
         }
     }
 
     /// Bytes parsed between two looks at the limits.
-    private static let step = 8_192
+    static let step = 8_192
 
     private func feed(
         _ piece: UnsafeRawBufferPointer, _ handle: (StreamEvent) throws(StreamError) -> Bool
     ) throws(StreamError) -> Bool {
-        let parser = try takeParser(for: piece)
-        pending &+= piece.count
-        parser.feed(piece)
-        if parser.tookElementEnd() { pending = parser.unparsed.count }
-        for event in parser.takeEvents() {
-            let goesOn: Bool
-            switch event {
-            case .opened(let header, let declarations):
-                self.declarations = declarations
-                pending = 0
-                goesOn = try handle(.opened(header))
-            case .element(let element): goesOn = try handle(.element(element))
-            case .closed: goesOn = try handle(.closed)
+        let sound = check.soundCount(of: piece)
+        if sound > 0 {
+            let parser = try takeParser()
+            parser.feed(UnsafeRawBufferPointer(rebasing: piece[..<sound]))
+            for event in parser.takeEvents() {
+                guard try pass(event, handle), self.parser === parser else { return false }
             }
-            guard goesOn, self.parser === parser else { return false }
+            if let error = parser.error { throw error }
+            if parser.isIdle { releaseParser() }
         }
-        if let error = parser.error { throw error }
-        guard pending <= limits.elementBytes else {
-            throw StreamError(.policyViolation, "A stanza is larger than \(limits.elementBytes) bytes.")
-        }
-        releaseIfIdle(parser)
+        if sound < piece.count { throw check.error(inHeader: declarations == nil) }
         return true
     }
 
-    private func takeParser(for piece: UnsafeRawBufferPointer) throws(StreamError) -> SAXParser {
-        if let parser { return parser }
-        // libxml2 would take a byte order mark of UTF-16 at its word. RFC 6120 §11.6.
-        if declarations == nil, piece.count >= 2, [0xFE, 0xFF, 0x00].contains(piece[0]) {
-            throw StreamError(.unsupportedEncoding, "Only UTF-8 is spoken here.")
+    /// Hands an event on; false when nothing more is to be read.
+    private func pass(
+        _ event: SAXParser.Event, _ handle: (StreamEvent) throws(StreamError) -> Bool
+    ) throws(StreamError) -> Bool {
+        switch event {
+        case .opened(let header, let declarations):
+            self.declarations = declarations
+            return try handle(.opened(header))
+        case .element(let element):
+            return try handle(.element(element))
+        case .closed:
+            hasEnded = true
+            releaseParser()
+            _ = try handle(.closed)
+            return false
         }
-        guard let parser = pool.take() else { throw StreamError(.resourceConstraint) }
-        parser.reset(resuming: declarations)
+    }
+
+    private func takeParser() throws(StreamError) -> SAXParser {
+        if let parser { return parser }
+        guard let parser = pool.take(resuming: declarations) else { throw StreamError(.resourceConstraint) }
         parser.limits = limits
         self.parser = parser
         return parser
-    }
-
-    private func releaseIfIdle(_ parser: SAXParser) {
-        guard declarations != nil, !parser.isInsideElement,
-            parser.unparsed.allSatisfy({ $0 == 0x20 || $0 == 0x0A || $0 == 0x0D || $0 == 0x09 })
-        else { return }
-        pending = 0
-        releaseParser()
     }
 
     private func releaseParser() {
@@ -149,16 +161,27 @@ extension Element {
     ///
     /// - Throws: what is wrong with the bytes.
     public static func parse(
-        _ bytes: some Sequence<UInt8>, limits: XMLLimits = XMLLimits(elementBytes: .max / 8)
+        _ bytes: some Sequence<UInt8>, limits: XMLLimits = XMLLimits(elementBytes: .max)
     ) throws(StreamError) -> Element {
         guard let parser = SAXParser() else { throw StreamError(.resourceConstraint) }
         parser.reset(resuming: " xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams'")
         parser.limits = limits
-        Array(bytes).withUnsafeBytes { parser.feed($0) }
-        "</stream:stream>".utf8.withContiguousStorageIfAvailable { parser.feed(UnsafeRawBufferPointer($0)) }
-        if let error = parser.error { throw error }
-        let elements = parser.takeEvents().compactMap { if case .element(let element) = $0 { element } else { nil } }
-        guard elements.count == 1, let element = elements.first else { throw StreamError(.badFormat) }
+        var check = UTF8Check()
+        var error: StreamError?
+        Array(bytes).withUnsafeBytes { bytes in
+            let sound = check.soundCount(of: bytes)
+            var rest = UnsafeRawBufferPointer(rebasing: bytes[..<sound])
+            while !rest.isEmpty, parser.error == nil {
+                let count = min(rest.count, StreamReader.step)
+                parser.feed(UnsafeRawBufferPointer(rebasing: rest[..<count]))
+                rest = UnsafeRawBufferPointer(rebasing: rest[count...])
+            }
+            error = parser.error ?? (sound < bytes.count ? check.error(inHeader: false) : nil)
+        }
+        if let error { throw error }
+        guard parser.isIdle else { throw StreamError(.notWellFormed) }
+        let events = parser.takeEvents()
+        guard events.count == 1, case .element(let element) = events[0] else { throw StreamError(.badFormat) }
         return element
     }
 

@@ -143,8 +143,14 @@ public struct XMLWriter: Sendable {
         copy(tape, node.attributesStart..<node.end)
     }
 
-    private mutating func declare(_ namespace: Namespace) {
-        raw(" xmlns='")
+    /// Writes the declaration of a namespace: ` xmlns='…'`, or with a prefix ` xmlns:prefix='…'`.
+    public mutating func declare(_ namespace: Namespace, as prefix: String? = nil) {
+        raw(" xmlns")
+        if let prefix {
+            bytes.append(UInt8(ascii: ":"))
+            bytes.append(contentsOf: prefix.utf8)
+        }
+        raw("='")
         XMLEscaping.append(namespace.uri.utf8, to: &bytes, escaping: .attribute)
         bytes.append(UInt8(ascii: "'"))
     }
