@@ -62,7 +62,7 @@ final class Bind: Module {
         do throws(StanzaError) {
             guard let account else { throw StanzaError(.internalServerError, .wait) }
             // RFC 6120 §7.6.2.2. It may have been locked since the client authenticated.
-            guard account.record?.isLocked != true else { throw .notAllowed("This account has been locked.") }
+            guard !account.isLocked else { throw .notAllowed("This account has been locked.") }
             let resourcepart = try claim(requested(query, account), of: account)
             _ = account.bind(resourcepart, link: stream) { resource in
                 stream.bind(resource)

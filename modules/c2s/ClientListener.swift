@@ -32,6 +32,9 @@ final class ClientListener {
             .childChannelOption(.socketOption(.so_keepalive), value: 1)
             // A peer that vanished is noticed when what was sent to it stays unacknowledged for so long.
             .childChannelOption(.tcpOption(.init(rawValue: 18 /* TCP_USER_TIMEOUT */)), value: 120_000)
+            // A channel keeps its last buffer; small ones do for chat, and grow when more comes.
+            .childChannelOption(
+                .recvAllocator, value: AdaptiveRecvByteBufferAllocator(minimum: 512, initial: 512, maximum: 16_384))
             .childChannelInitializer { channel in
                 channel.eventLoop.makeCompletedFuture {
                     let transport = SocketTransport(channel: channel, directTLS: directTLS, makeStream: accept)

@@ -66,7 +66,7 @@ public final class AccountDirectory {
     public func makeTemporary(_ localpart: String = RandomToken.make(bytes: 10)) async throws -> Account {
         guard let host else { throw StanzaError.internalServerError }
         let jid = JID(unchecked: localpart, domainpart: host.domain, resourcepart: nil)
-        let account = Account(jid: jid, host: host, record: nil, isTemporary: true)
+        let account = Account(jid: jid, host: host, isLocked: false, isTemporary: true)
         for loader in loaders { try await loader.body(account) }
         loaded[localpart] = account
         return account
@@ -91,14 +91,13 @@ public final class AccountDirectory {
     public func setPassword(_ password: String, of localpart: String) async throws {
         guard let host else { return }
         try await store.setPassword(password, of: localpart, iterations: host.server.passwordIterations)
-        loaded[localpart]?.record = try await store.record(of: localpart)
     }
 
     /// Locks an account, whose sessions end, or unlocks it.
     public func setLocked(_ isLocked: Bool, _ localpart: String) async throws {
         try await store.setLocked(isLocked, localpart)
         guard let account = loaded[localpart] else { return }
-        account.record = try await store.record(of: localpart)
+        account.isLocked = isLocked
         guard isLocked else { return }
         for resource in account.resources {
             resource.close(StreamError(.policyViolation, "This account has been locked."))
@@ -171,7 +170,7 @@ public final class AccountDirectory {
     private func read(_ localpart: String) async throws -> Account? {
         guard let host, !host.isAnonymous, let record = try await store.record(of: localpart) else { return nil }
         let jid = JID(unchecked: localpart, domainpart: host.domain, resourcepart: nil)
-        let account = Account(jid: jid, host: host, record: record)
+        let account = Account(jid: jid, host: host, isLocked: record.isLocked == true)
         for loader in loaders { try await loader.body(account) }
         return account
     }

@@ -6,8 +6,8 @@
 public final class Account: Entity {
     public let jid: JID
     public let host: Host
-    /// What is stored about the account; nil for an anonymous one.
-    public internal(set) var record: AccountRecord?
+    /// Whether it may not log in.
+    public internal(set) var isLocked: Bool
     /// Whether it goes away with its last resource. XEP-0175.
     public let isTemporary: Bool
     public private(set) var resources: [Resource] = []
@@ -17,10 +17,10 @@ public final class Account: Entity {
     private var suspensions = 0
     private var mailbox: AccountDirectory.Mailbox = []
 
-    init(jid: JID, host: Host, record: AccountRecord?, isTemporary: Bool = false) {
+    init(jid: JID, host: Host, isLocked: Bool, isTemporary: Bool = false) {
         self.jid = jid
         self.host = host
-        self.record = record
+        self.isLocked = isLocked
         self.isTemporary = isTemporary
         lastUse = host.server.clock.now
     }

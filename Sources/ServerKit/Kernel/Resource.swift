@@ -7,10 +7,13 @@ public protocol ResourceLink: AnyObject {
     func close(_ error: StreamError?)
     /// Bytes that the client has not read yet.
     var backlog: Int { get }
+    /// How the client is connected: `address`, `tls`, `mechanism`.
+    var details: [String: String] { get }
 }
 
 extension ResourceLink {
     public var backlog: Int { 0 }
+    public var details: [String: String] { [:] }
 }
 
 /// A client of an account, bound to a full JID. RFC 6120 §7.
@@ -35,7 +38,7 @@ public final class Resource {
     /// The language of its stream. RFC 6120 §4.7.4.
     public var language: String?
     /// How the stream came about, for logs and for the one who lists sessions: address, TLS, mechanism.
-    public var details: [String: String] = [:]
+    public var details: [String: String] { link?.details ?? [:] }
     /// When it was bound, by the server's clock.
     public let boundAt: Duration
     /// When the client last sent a stanza, by the server's clock.

@@ -40,7 +40,19 @@ public final class ClientStream {
     /// When the server last sent a byte, by the server's clock.
     public private(set) var lastSent: Duration
     /// Carries who and where.
-    public private(set) var log: Logger
+    public var log: Logger {
+        // Made when something is said: a dictionary for every idle stream would be the larger part of it.
+        var log = server.log
+        log[metadataKey: "peer"] = "\(transport.peerAddress)"
+        if let host { log[metadataKey: "host"] = "\(host.domain)" }
+        if !id.isEmpty { log[metadataKey: "stream"] = "\(id.prefix(8))" }
+        if let resource {
+            log[metadataKey: "jid"] = "\(resource.jid)"
+        } else if let authenticated, let host {
+            log[metadataKey: "jid"] = "\(authenticated)@\(host.domain)"
+        }
+        return log
+    }
 
     private let reader: StreamReader
     private var slots = Slots()
@@ -57,8 +69,6 @@ public final class ClientStream {
         startedAt = server.clock.now
         lastReceived = startedAt
         lastSent = startedAt
-        log = server.log
-        log[metadataKey: "peer"] = "\(transport.peerAddress)"
     }
 
     /// Calls `body` once, when the stream has come to its end.
@@ -137,7 +147,6 @@ public final class ClientStream {
         language = header.language ?? language
         let host = try chooseHost(header)
         self.host = host
-        log[metadataKey: "host"] = "\(host.domain)"
         sendHeader(to: header.from)
         guard header.contentNamespace == .client else {
             throw StreamError(.invalidNamespace, "Clients speak jabber:client here.")
@@ -176,7 +185,6 @@ public final class ClientStream {
     private func sendHeader(to peer: String?) {
         id = RandomToken.make()
         headerWasSent = true
-        log[metadataKey: "stream"] = "\(id.prefix(8))"
         server.write(to: self) { writer in
             writer.write(
                 StreamHeader(to: peer, from: host?.domain, id: id, language: language, contentNamespace: .client))
@@ -263,7 +271,6 @@ public final class ClientStream {
     public func authenticate(_ localpart: String, mechanism: String? = nil) {
         authenticated = localpart
         self.mechanism = mechanism
-        log[metadataKey: "jid"] = "\(localpart)@\(host?.domain ?? "")"
         // What the client sent before it could know was meant for the stream that ends here.
         held.removeAll()
         reader.restart()
@@ -292,10 +299,6 @@ public final class ClientStream {
     /// Binds a resource to the stream: from now on it carries stanzas. RFC 6120 §7.
     public func bind(_ resource: Resource) {
         resource.language = language
-        resource.details["address"] = transport.peerAddress
-        resource.details["tls"] = transport.tls?.version
-        resource.details["mechanism"] = mechanism
-        log[metadataKey: "jid"] = "\(resource.jid)"
         phase = .bound(resource)
     }
 
@@ -376,6 +379,13 @@ public final class ClientStream {
 
 extension ClientStream: ResourceLink {
     public var backlog: Int { transport.backlog }
+
+    public var details: [String: String] {
+        var details = ["address": transport.peerAddress]
+        details["tls"] = transport.tls?.version
+        details["mechanism"] = mechanism
+        return details
+    }
 
     public func deliver(_ stanza: Stanza) {
         // RFC 6120 §4.4: nothing follows the end tag.

@@ -156,20 +156,29 @@ public struct TapeBuilder: Sendable {
     /// The element that was built, or nil while one is still open; the builder is empty afterwards.
     public mutating func finish() -> Element? {
         guard open.isEmpty, !nodes.isEmpty else { return nil }
-        let tape = Tape(bytes: bytes, nodes: nodes, namespaces: namespaces)
+        // Copies of exactly their size: a presence is kept for as long as its resource is there.
+        let tape = Tape(bytes: Self.exact(bytes), nodes: Self.exact(nodes), namespaces: namespaces)
         reset()
         return Element(tape: tape, node: 0)
     }
 
     /// Forgets what was built so far.
     public mutating func reset() {
-        bytes = []
-        nodes = []
+        // Buffers that one large element needed are not kept for the small ones after it.
+        bytes.removeAll(keepingCapacity: bytes.capacity <= 16_384)
+        nodes.removeAll(keepingCapacity: nodes.capacity <= 1_024)
         namespaces = []
         open.removeAll(keepingCapacity: true)
         tagIsOpen = false
-        bytes.reserveCapacity(512)
-        nodes.reserveCapacity(16)
+    }
+
+    private static func exact<Item>(_ items: [Item]) -> [Item] {
+        items.withUnsafeBufferPointer { source in
+            [Item](unsafeUninitializedCapacity: source.count) { target, count in
+                _ = target.initialize(from: source)
+                count = source.count
+            }
+        }
     }
 
     private var position: UInt32 { UInt32(truncatingIfNeeded: bytes.count) }
