@@ -93,7 +93,7 @@ enum AccountAccess {
             throw CommandFailure("\(error)")
         }
         defer { storage.driver.close() }
-        let iterations = configuration.setting(module: "sasl")?.node["iterations"]?.text.flatMap { Int($0) }
+        let iterations = configuration.setting(module: "sasl")?.node["password_iterations"]?.text.flatMap { Int($0) }
         return try await body(
             StoredAccounts(storage: storage, iterations: iterations ?? StoredPassword.defaultIterations))
     }
