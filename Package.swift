@@ -28,6 +28,7 @@ let package = Package(
         .systemLibrary(name: "CIDN2", pkgConfig: "libidn2", providers: [.apt(["libidn2-dev"])]),
         .systemLibrary(name: "CLibXML2", pkgConfig: "libxml-2.0", providers: [.apt(["libxml2-dev"])]),
         .systemLibrary(name: "COpenSSL", pkgConfig: "openssl", providers: [.apt(["libssl-dev"])]),
+        .systemLibrary(name: "CResolv"),
         .systemLibrary(name: "CSQLite", pkgConfig: "sqlite3", providers: [.apt(["libsqlite3-dev"])]),
         .systemLibrary(name: "CYAML", pkgConfig: "yaml-0.1", providers: [.apt(["libyaml-dev"])]),
 
@@ -48,8 +49,11 @@ let package = Package(
             exclude: ["storage-memory", "storage-sqlite"], swiftSettings: strict),
         .target(
             name: "MartletCommand",
-            dependencies: ["Modules", .product(name: "ArgumentParser", package: "swift-argument-parser")] + nio,
-            path: "Sources/MartletCommand", swiftSettings: strict),
+            dependencies: [
+                "ServerKit", "StorageMemory", "StorageSQLite", "CResolv",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ] + nio,
+            swiftSettings: strict),
         .executableTarget(name: "martlet", dependencies: ["MartletCommand", "Modules"], swiftSettings: strict),
         .target(name: "TestKit", dependencies: ["ServerKit", "StorageMemory"] + nio, swiftSettings: strict),
 
@@ -62,6 +66,7 @@ let package = Package(
         .testTarget(name: "ServerKitTests", dependencies: ["ServerKit", "TestKit"]),
         .testTarget(
             name: "StorageTests", dependencies: ["ServerKit", "StorageMemory", "StorageSQLite", "storage-crash"]),
+        .testTarget(name: "CommandTests", dependencies: ["MartletCommand", "Modules", "StorageMemory", "martlet"]),
         .testTarget(name: "ModuleTests", dependencies: ["Modules", "TestKit"]),
     ],
     swiftLanguageModes: [.v6])

@@ -1,1 +1,4 @@
 import MartletCommand
+import Modules
+
+await MartletMain.run(modules: bundledModules)

@@ -65,6 +65,24 @@ public struct AccountStore: Sendable {
         try await storage.durable(records.set(AccountRecord(password: stored, created: date), for: localpart))
     }
 
+    /// Makes accounts whose keys were derived elsewhere, in one commit, and returns once they are on disk. Those that
+    /// exist already stay as they are.
+    ///
+    /// - Returns: the localparts that existed.
+    public func insert(_ accounts: [(localpart: String, record: AccountRecord)]) async throws -> [String] {
+        var existing: [String] = []
+        var writes: [StorageWrite] = []
+        for account in accounts {
+            if try await record(of: account.localpart) == nil {
+                writes.append(records.setting(account.record, for: account.localpart))
+            } else {
+                existing.append(account.localpart)
+            }
+        }
+        try await storage.durable(storage.driver.enqueue(writes))
+        return existing
+    }
+
     /// Changes a password and returns once it is on disk.
     public func setPassword(_ password: String, of localpart: String, iterations: Int) async throws {
         guard try await record(of: localpart) != nil else { throw AccountError.unknown }

@@ -1,6 +1,6 @@
 extension String {
     /// The text as a YAML scalar: plain where every YAML reader takes it for this text, else in double quotes.
-    var yamlScalar: String {
+    public var yamlScalar: String {
         isPlainYAML ? self : "\"" + unicodeScalars.map(\.yamlEscaped).joined() + "\""
     }
 

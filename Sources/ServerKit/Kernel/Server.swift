@@ -10,6 +10,8 @@ public final class Server {
     /// What peers may make the server hold. The module `c2s` sets it from its options.
     public var limits = Limits()
     public let parsers = ParserPool()
+    /// What administrators' tools may ask of the running server.
+    public let control = ControlRegistry()
     /// The certificates, by host; filled by the module `tls`.
     public let identities: TLSIdentities
     public let planner: ModulePlanner

@@ -13,10 +13,9 @@ public struct CertificateLoader {
         }
     }
 
-    /// Reads all of them. Without a directory in the configuration, the folder `certificates` among the data.
+    /// Reads all of them.
     public func load() -> CertificateStore.Result {
-        let directory = configuration.certificates ?? configuration.dataDirectory + "/certificates"
-        var result = CertificateStore(directory: directory).load(hosts: names)
+        var result = CertificateStore(directory: configuration.certificateDirectory).load(hosts: names)
         for host in configuration.hosts {
             guard let chain = host.certificate else { continue }
             do {
@@ -29,4 +28,9 @@ public struct CertificateLoader {
         }
         return result
     }
+}
+
+extension ServerConfiguration {
+    /// Where certificates are looked for: without a directory in the file, the folder `certificates` among the data.
+    public var certificateDirectory: String { certificates ?? dataDirectory + "/certificates" }
 }

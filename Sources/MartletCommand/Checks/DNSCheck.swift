@@ -1,0 +1,104 @@
+import CResolv
+import Glibc
+import ServerKit
+
+/// Looks whether clients find the server by the domain's name.
+struct DNSCheck {
+    enum Lookup: Equatable {
+        case found([DNSAnswer.Service])
+        case absent
+        case failed
+    }
+
+    /// Where service records come from; tests bring their own.
+    var services: (_ name: String) -> Lookup = Self.query
+    /// The addresses of a machine.
+    var addresses: (_ name: String) -> [String] = Self.resolve
+
+    func findings(_ configuration: ServerConfiguration) -> Findings {
+        var findings = Findings()
+        for host in configuration.hosts {
+            check(host.name, "_xmpp-client._tcp", configuration.listen["c2s"] ?? [], &findings)
+            check(host.name, "_xmpps-client._tcp", configuration.listen["c2s_tls"] ?? [], &findings)
+        }
+        return findings
+    }
+
+    private func check(_ host: String, _ service: String, _ listen: [ListenAddress], _ findings: inout Findings) {
+        guard let usual = listen.first?.port else { return }
+        let name = "\(service).\(host)"
+        let ports = listen.map(\.port)
+        switch services(name) {
+        case .failed: findings.problem("\(name): the name servers do not answer.")
+        case .absent: checkFallback(host, service, usual, &findings)
+        case .found(let records):
+            for record in records {
+                // RFC 2782: a single dot says that there is no such service.
+                guard record.target != "." else {
+                    findings.problem("\(name) says that there is no such service here.")
+                    continue
+                }
+                let known = addresses(record.target)
+                if known.isEmpty {
+                    findings.problem("\(name) leads to \(record.target), which has no address.")
+                } else if !ports.contains(record.port) {
+                    findings.hint(
+                        "\(name) leads to port \(record.port), the server listens on \(usual): right only if a router "
+                            + "or proxy between them translates.")
+                } else {
+                    findings.fine(
+                        "\(name) leads to \(record.target):\(record.port) (\(known.joined(separator: ", ")))")
+                }
+            }
+        }
+    }
+
+    /// Without service records clients try the domain's own address on the usual port. RFC 6120 §3.2.2.
+    private func checkFallback(_ host: String, _ service: String, _ port: UInt16, _ findings: inout Findings) {
+        let record = "\(service).\(host). 3600 IN SRV 5 0 \(port) \(host)."
+        if service.hasPrefix("_xmpps") {
+            // XEP-0368 §3 has no fallback: without the record nobody tries.
+            return findings.hint("\(host) does not announce TLS from the start. The record would be: \(record)")
+        }
+        let known = addresses(host)
+        if known.isEmpty {
+            findings.problem("\(host) has neither a service record nor an address. A record would be: \(record)")
+        } else if port != 5222 {
+            findings.problem("\(host) has no service record, and clients try port 5222. Add: \(record)")
+        } else {
+            findings.fine(
+                "\(host) has no service record; clients use its address (\(known.joined(separator: ", "))), port 5222.")
+        }
+    }
+
+    private static func query(_ name: String) -> Lookup {
+        var answer = [UInt8](repeating: 0, count: 65_536)
+        let count = martlet_resolver_query(name, 33, &answer, Int32(answer.count))
+        guard count >= 0 else { return martlet_resolver_says_absent() != 0 ? .absent : .failed }
+        guard let message = DNSAnswer(Array(answer.prefix(Int(count)))) else { return .failed }
+        return message.services.isEmpty ? .absent : .found(message.services)
+    }
+
+    private static func resolve(_ name: String) -> [String] {
+        var hints = addrinfo()
+        hints.ai_socktype = Int32(SOCK_STREAM.rawValue)
+        var found: UnsafeMutablePointer<addrinfo>?
+        guard getaddrinfo(name, nil, &hints, &found) == 0 else { return [] }
+        defer { freeaddrinfo(found) }
+        var addresses: [String] = []
+        var next = found
+        while let info = next {
+            var text = [CChar](repeating: 0, count: Int(NI_MAXHOST))
+            let length = socklen_t(text.count)
+            if getnameinfo(
+                info.pointee.ai_addr, info.pointee.ai_addrlen, &text, length, nil, 0, NI_NUMERICHOST) == 0
+            {
+                let bytes = text.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }
+                let address = String(decoding: bytes, as: UTF8.self)
+                if !addresses.contains(address) { addresses.append(address) }
+            }
+            next = info.pointee.ai_next
+        }
+        return addresses
+    }
+}

@@ -1,0 +1,67 @@
+import ArgumentParser
+import ServerKit
+
+struct ModulesCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "modules", abstract: "List the modules, or read about one: martlet modules info NAME.",
+        subcommands: [ModulesList.self, ModulesInfo.self], defaultSubcommand: ModulesList.self)
+}
+
+struct ModulesList: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "list", abstract: "List the modules and where they are on.")
+
+    @OptionGroup var file: ConfigurationOption
+    @Flag(help: "Print JSON.") var json = false
+
+    struct Row: Codable {
+        var name: String
+        var summary: String
+        var implements: [String]
+        var isOnByDefault: Bool
+        /// By host; empty without a configuration.
+        var isOn: [String: Bool]
+    }
+
+    func run() async throws {
+        // The table is of use without a configuration, too: it shows the defaults then.
+        let isConfigured = file.config != nil || Files.exists(file.path)
+        let configuration = isConfigured ? try ConfigurationFile.readLoosely(file.path) : nil
+        let rows = Self.rows(MartletMain.modules, configuration)
+        if json { return try Console.print(json: rows) }
+        let hosts = configuration?.hosts.map(\.name) ?? []
+        let head = ["MODULE"] + (hosts.isEmpty ? ["DEFAULT"] : hosts) + ["IMPLEMENTS", "SUMMARY"]
+        Console.print(table: [head] + rows.map { row in
+            let states = hosts.isEmpty ? [row.isOnByDefault] : hosts.map { row.isOn[$0] ?? false }
+            return [row.name] + states.map { $0 ? "on" : "off" } + [row.implements.joined(separator: ", "), row.summary]
+        })
+    }
+
+    static func rows(_ modules: [any Module.Type], _ configuration: ServerConfiguration?) -> [Row] {
+        modules.map { $0.info }.sorted { $0.name < $1.name }.map { info in
+            var isOn: [String: Bool] = [:]
+            for host in configuration?.hosts ?? [] {
+                isOn[host.name] = configuration?.setting(module: info.name, host: host.name)?.isOn ?? info.isOnByDefault
+            }
+            return Row(
+                name: info.name, summary: info.summary, implements: info.implements.map(\.name),
+                isOnByDefault: info.isOnByDefault, isOn: isOn)
+        }
+    }
+}
+
+struct ModulesInfo: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "info", abstract: "Show what a module does and which options it has.")
+
+    @Argument(help: "The module's name.") var name: String
+
+    func run() async throws {
+        let modules = MartletMain.modules
+        guard let module = modules.first(where: { $0.info.name == name }) else {
+            let hint = Suggestion.nearest(to: name, in: modules.map { $0.info.name }).map { " Did you mean \($0)?" } ?? ""
+            throw CommandFailure("There is no module \(name.yamlScalar).\(hint)", ExitStatus.configuration)
+        }
+        Console.print(ModuleManual(module).text)
+    }
+}

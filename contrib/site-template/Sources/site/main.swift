@@ -1,0 +1,4 @@
+import MartletCommand
+import Modules
+
+await MartletMain.run(modules: bundledModules + [Echo.self])
