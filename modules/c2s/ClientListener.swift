@@ -50,12 +50,14 @@ final class ClientListener {
 
     private static func bind(_ bootstrap: ServerBootstrap, _ address: ListenAddress) async throws -> any Channel {
         let port = Int(address.port)
-        if let host = address.host { return try await bootstrap.bind(host: host, port: port).get() }
+        if let host = address.host {
+            return try await bootstrap.bind(to: SocketAddress(ipAddress: host, port: port)).get()
+        }
         // Every interface: a socket of version 6 takes connections of both, where the machine has it.
         do {
-            return try await bootstrap.bind(host: "::", port: port).get()
+            return try await bootstrap.bind(to: SocketAddress(ipAddress: "::", port: port)).get()
         } catch let error as IOError where error.errnoCode == EAFNOSUPPORT || error.errnoCode == EADDRNOTAVAIL {
-            return try await bootstrap.bind(host: "0.0.0.0", port: port).get()
+            return try await bootstrap.bind(to: SocketAddress(ipAddress: "0.0.0.0", port: port)).get()
         }
     }
 

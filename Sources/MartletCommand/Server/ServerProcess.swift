@@ -40,6 +40,7 @@ final class ServerProcess {
         log.notice("Ready", metadata: ["ports": "\(listening.portList)"])
         onReady(listening)
         ServiceManager.ready()
+        StartUpMemory.release()
         await process.serve()
     }
 

@@ -96,7 +96,7 @@ public final class SocketTransport: ChannelInboundHandler, StreamTransport {
 
     public func startTLS(_ server: TLSServer) throws {
         flush()
-        let handler = try TLSHandler(server: server)
+        let handler = TLSHandler(server: server)
         tlsHandler = handler
         try channel.pipeline.syncOperations.addHandler(handler, position: .first)
     }

@@ -52,6 +52,25 @@ public enum Digest {
     public static func pbkdf2(
         _ algorithm: Algorithm, password: [UInt8], salt: [UInt8], iterations: Int
     ) -> [UInt8] {
+        // RFC 2104 §2: longer keys are hashed; shorter ones are filled up with zeros.
+        var key = password.count > 64 ? hash(algorithm, password) : password
+        key += [UInt8](repeating: 0, count: max(0, 64 - key.count))
+        switch algorithm {
+        case .sha1, .sha256:
+            // The first iteration hashes the salt with the number of the block; the others are one block each.
+            var block = hmac(algorithm, key: password, salt + [0, 0, 0, 1])
+            let count = Int32(clamping: max(1, iterations))
+            _ = algorithm == .sha1
+                ? copenssl_pbkdf2_sha1(key, &block, count) : copenssl_pbkdf2_sha256(key, &block, count)
+            return block
+        case .sha512:
+            return pbkdf2ByOpenSSL(algorithm, password: password, salt: salt, iterations: iterations)
+        }
+    }
+
+    static func pbkdf2ByOpenSSL(
+        _ algorithm: Algorithm, password: [UInt8], salt: [UInt8], iterations: Int
+    ) -> [UInt8] {
         let length = algorithm.byteCount
         return password.withUnsafeBytes { password in
             let characters = password.assumingMemoryBound(to: CChar.self)

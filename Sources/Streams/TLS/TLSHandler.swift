@@ -24,6 +24,8 @@ public final class TLSHandler: ChannelDuplexHandler {
     private static let batchSize = 65_536
 
     private var session: TLSSession?
+    /// How to secure a connection that was accepted and has said nothing so far: whoever only connects gets no memory.
+    private var awaited: TLSServer?
     private var context: ChannelHandlerContext?
     private var pendingWrites: [ByteBuffer] = []
     private var pendingPromises: [EventLoopPromise<Void>] = []
@@ -48,8 +50,8 @@ public final class TLSHandler: ChannelDuplexHandler {
     }
 
     /// Secures a connection that was accepted.
-    public init(server: TLSServer) throws(TLSError) {
-        session = try TLSSession(server: server)
+    public init(server: TLSServer) {
+        awaited = server
     }
 
     /// Secures a connection to another server.
@@ -103,6 +105,7 @@ public final class TLSHandler: ChannelDuplexHandler {
 
     private func release(failing error: TLSError) {
         session = nil
+        awaited = nil
         failWrites(error)
     }
 
@@ -120,6 +123,10 @@ public final class TLSHandler: ChannelDuplexHandler {
     }
 
     public func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+        if let server = awaited {
+            awaited = nil
+            do throws(TLSError) { session = try TLSSession(server: server) } catch { return fail(error, context) }
+        }
         guard let session, !status.contains(.inputEnded) else { return }
         act(on: session.receive(unwrapInboundIn(data), context.channel.allocator), context)
     }
@@ -127,7 +134,7 @@ public final class TLSHandler: ChannelDuplexHandler {
     public func channelReadComplete(context: ChannelHandlerContext) {
         context.fireChannelReadComplete()
         // Ciphertext without plaintext has not given the owner what it asked for.
-        if status.contains(.readRequested), session != nil { context.read() }
+        if status.contains(.readRequested), session != nil || awaited != nil { context.read() }
     }
 
     public func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
@@ -182,7 +189,7 @@ public final class TLSHandler: ChannelDuplexHandler {
     }
 
     public func write(context: ChannelHandlerContext, data: NIOAny, promise: EventLoopPromise<Void>?) {
-        guard session != nil, !status.contains(.outputEnded) else {
+        guard session != nil || awaited != nil, !status.contains(.outputEnded) else {
             promise?.fail(TLSError.closed)
             return
         }
