@@ -168,8 +168,9 @@ final class SAXParser {
 
     private func fail(code: Int32) {
         let bytes = unparsed
-        let isDocumentType = bytes.count > 2 && bytes[0] == UInt8(ascii: "<") && bytes[1] == UInt8(ascii: "!")
-            && bytes[2] != UInt8(ascii: "[")
+        // This is what a complete document type among elements makes libxml2 say.
+        let isDocumentType = code == XML_ERR_INTERNAL_ERROR.rawValue && bytes.count > 2
+            && bytes[0] == UInt8(ascii: "<") && bytes[1] == UInt8(ascii: "!") && bytes[2] != UInt8(ascii: "[")
         fail(isDocumentType ? SAXParser.restricted("Document types") : SAXParser.streamError(for: code))
     }
 
@@ -321,8 +322,11 @@ final class SAXParser {
         guard error == nil else { return }
         guard builder.depth > 0 else {
             elementFollowsSpace = true
-            // RFC 6120 §4.6.1: white space may stand between first-level elements, nothing else may.
-            if !data.allSatisfy(\.isXMLSpace) { fail(SAXParser.textBetweenStanzas) }
+            // RFC 6120 §4.6.1: white space may stand between first-level elements, nothing else may; not even a
+            // reference to white space, which ends in a semicolon.
+            let input = context.pointee.input?.pointee
+            let isReference = input.map { $0.cur > $0.base && $0.cur[-1] == UInt8(ascii: ";") } ?? false
+            if isReference || !data.allSatisfy(\.isXMLSpace) { fail(SAXParser.textBetweenStanzas) }
             return
         }
         builder.text(data)

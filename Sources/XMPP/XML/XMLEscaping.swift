@@ -14,19 +14,37 @@ enum XMLEscaping {
 
     static func append(_ value: UnsafeBufferPointer<UInt8>, to output: inout [UInt8], escaping place: Place) {
         var clean = 0
-        for index in 0..<value.count {
+        var index = 0
+        while true {
+            index = nextSuspect(in: value, from: index)
+            guard index < value.count else { break }
             let byte = value[index]
-            guard byte < 64 ? suspects >> UInt64(byte) & 1 != 0 : byte == 0xEF else { continue }
             let width = byte == 0xEF ? 3 : 1
             guard
                 let replacement = byte == 0xEF
                     ? noncharacter(value, at: index) : replacement(for: byte, in: place)
-            else { continue }
+            else {
+                index &+= 1
+                continue
+            }
             output.append(contentsOf: UnsafeBufferPointer(rebasing: value[clean..<index]))
             replacement.withUTF8Buffer { output.append(contentsOf: $0) }
-            clean = index + width
+            index &+= width
+            clean = index
         }
         output.append(contentsOf: UnsafeBufferPointer(rebasing: value[clean...]))
+    }
+
+    /// The index of the next byte that may need escaping.
+    @inline(__always)
+    private static func nextSuspect(in value: UnsafeBufferPointer<UInt8>, from start: Int) -> Int {
+        var index = start
+        while index < value.count {
+            let byte = value[index]
+            if byte < 64 ? suspects >> UInt64(byte) & 1 != 0 : byte == 0xEF { break }
+            index &+= 1
+        }
+        return index
     }
 
     @inline(__always)
