@@ -166,6 +166,12 @@ public final class Actor {
         return inbox
     }
 
+    /// Everything unread so far, without waiting for more.
+    public func takeInbox() -> [Element] {
+        defer { inbox = [] }
+        return inbox
+    }
+
     /// Fails if something unread is left once things have settled.
     public func staysSilent(file: String = #fileID, line: Int = #line) async throws {
         await stage.settle()

@@ -1,3 +1,4 @@
+import Glibc
 import NIOCore
 import NIOPosix
 import ServerKit
@@ -28,6 +29,12 @@ final class ClientListener {
         let bootstrap = ServerBootstrap(group: ServerActor.group)
             .serverChannelOption(.backlog, value: 1_024)
             .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
+            // Without descriptors left, accepting pauses instead of trying again and again.
+            .serverChannelInitializer { channel in
+                channel.eventLoop.makeCompletedFuture {
+                    try channel.pipeline.syncOperations.addHandler(AcceptBackoffHandler())
+                }
+            }
             .childChannelOption(.socketOption(.tcp_nodelay), value: 1)
             .childChannelOption(.socketOption(.so_keepalive), value: 1)
             // A peer that vanished is noticed when what was sent to it stays unacknowledged for so long.
@@ -44,7 +51,8 @@ final class ClientListener {
         do {
             return ClientListener(address, try await bind(bootstrap, address))
         } catch {
-            throw ModuleError("Port \(address) cannot be opened: \(error)")
+            let reason = (error as? IOError).map { String(cString: strerror($0.errnoCode)) } ?? "\(error)"
+            throw ModuleError("\(address) cannot be listened on: \(reason).")
         }
     }
 

@@ -24,20 +24,28 @@ final class ClientToServer: Module {
             limits.outputBacklog = config.size(
                 "output_limit", default: defaults.outputBacklog, in: 65_536...1_000_000_000,
                 "What may wait for a client that does not read, before it is disconnected.")
+            limits.rate = config.optionalByteRate(
+                "rate", default: Rate(4_194_304, per: .seconds(1)),
+                "What a client may send before it is read more slowly; one interval's worth may come at once.")
+            limits.rateBeforeLogin = config.optionalByteRate(
+                "rate_before_login", default: Rate(65_536, per: .seconds(1)), "The same before it has logged in.")
             self.limits = limits
             loginTime = config.duration(
                 "login_time", default: .seconds(60), "How long a client may take to log in.")
             keepalive = config.duration(
                 "keepalive", default: .minutes(5), "After how much silence a connection is shown to be alive.")
             perAddress = config.int(
-                "connections_per_address", default: 1_000, in: 1...1_000_000, "Connections from one IP address.")
+                "connections_per_address", default: 1_000, in: 1...1_000_000,
+                "Connections from one IPv4 address, or one IPv6 network of 64 bits.")
         }
     }
 
     private var options: Options
     private var listeners: [String: [ClientListener]] = [:]
     private var streams: [ObjectIdentifier: ClientStream] = [:]
-    private var perAddress: [String: Int] = [:]
+    private var perNetwork: [PeerNetwork: Int] = [:]
+    /// The last change of the open ports; the next one waits for it.
+    private var opening: Task<Void, any Error>?
     private var facade: ModuleHost?
 
     init(options: Options) {
@@ -48,7 +56,10 @@ final class ClientToServer: Module {
         facade = host
         host.server.limits = options.limits
         host.startUp { try await self.openListeners() }
-        host.onConfigurationChange { host.startUp { try await self.openListeners() } }
+        host.onConfigurationChange {
+            self.endStreamsOfLostHosts()
+            host.startUp { try await self.openListeners() }
+        }
         host.onStop { self.endAll() }
         host.every(.seconds(10)) { self.sweep() }
     }
@@ -72,6 +83,16 @@ final class ClientToServer: Module {
 
     /// Makes the open ports match the configuration.
     private func openListeners() async throws {
+        let previous = opening
+        let next = Task { @ServerActor in
+            _ = await previous?.result
+            try await self.matchListeners()
+        }
+        opening = next
+        try await next.value
+    }
+
+    private func matchListeners() async throws {
         guard let server = facade?.server else { return }
         try await open("c2s", server, directTLS: nil)
         // RFC 7301 through XEP-0368 §3: clients name what they speak.
@@ -85,26 +106,40 @@ final class ClientToServer: Module {
         listeners[name, default: []].removeAll { !wanted.contains($0.address) }
         for address in wanted where !listeners[name, default: []].contains(where: { $0.address == address }) {
             let listener = try await ClientListener.open(address, directTLS: directTLS) { self.accept($0, server) }
+            // The module may have been unloaded meanwhile.
+            guard facade != nil else { return listener.close() }
             listeners[name, default: []].append(listener)
         }
         server.listening[name] = listeners[name]?.map(\.boundAddress)
     }
 
     private func accept(_ transport: any StreamTransport, _ server: Server) -> ClientStream? {
-        let address = transport.peerAddress
-        guard facade != nil, perAddress[address, default: 0] < options.perAddress else { return nil }
-        perAddress[address, default: 0] += 1
+        guard facade != nil else { return nil }
+        let network = PeerNetwork(transport.peerAddress)
+        if let network {
+            guard perNetwork[network, default: 0] < options.perAddress else { return nil }
+            perNetwork[network, default: 0] += 1
+        }
         let stream = ClientStream(server: server, transport: transport)
         let id = ObjectIdentifier(stream)
         streams[id] = stream
-        stream.onClose { self.forget(id, address) }
+        stream.onClose { self.forget(id, network) }
         return stream
     }
 
-    private func forget(_ id: ObjectIdentifier, _ address: String) {
+    private func forget(_ id: ObjectIdentifier, _ network: PeerNetwork?) {
         streams[id] = nil
-        let count = perAddress[address, default: 1] - 1
-        perAddress[address] = count > 0 ? count : nil
+        guard let network else { return }
+        let count = perNetwork[network, default: 1] - 1
+        perNetwork[network] = count > 0 ? count : nil
+    }
+
+    /// RFC 6120 §4.9.3.5. Streams with a resource ended with their account; these have none yet.
+    private func endStreamsOfLostHosts() {
+        for stream in Array(streams.values) {
+            guard let host = stream.host, stream.server.host(host.domain) !== host else { continue }
+            stream.close(StreamError(.hostGone))
+        }
     }
 
     private func endAll() {

@@ -13,11 +13,15 @@ public final class AccountDirectory {
     private var waiters: [String: [Waiter]] = [:]
     private var loaders: [(id: Int, rank: Int, body: @ServerActor (Account) async throws -> Void)] = []
     private var nextLoader = 0
+    /// Stanzas in all mailboxes.
+    private var waitingStanzas = 0
     /// Accounts that are being made or removed.
     private var changing: Set<String> = []
 
     /// How many stanzas may wait for one account; more are answered with `resource-constraint`.
     static let mailboxLimit = 1_000
+    /// How many may wait for all accounts of the host together.
+    private static let totalLimit = 20_000
     /// How long an account without resources stays loaded.
     private static let idleTime = Duration.seconds(300)
 
@@ -52,10 +56,11 @@ public final class AccountDirectory {
             return
         }
         let fence = host.router.fence
-        guard mailboxes[localpart, default: []].count < Self.mailboxLimit else {
+        guard mailboxes[localpart, default: []].count < Self.mailboxLimit, waitingStanzas < Self.totalLimit else {
             return host.router.bounce(stanza, .resourceConstraint)
         }
-        fence?.enter()
+        fence?.enterDelivery()
+        waitingStanzas += 1
         mailboxes[localpart, default: []].append((stanza, fence))
         load(localpart)
     }
@@ -67,7 +72,7 @@ public final class AccountDirectory {
         guard let host else { throw StanzaError.internalServerError }
         let jid = JID(unchecked: localpart, domainpart: host.domain, resourcepart: nil)
         let account = Account(jid: jid, host: host, isLocked: false, isTemporary: true)
-        for loader in loaders { try await loader.body(account) }
+        try await runLoaders(account)
         loaded[localpart] = account
         return account
     }
@@ -128,17 +133,27 @@ public final class AccountDirectory {
         loaded[localpart] = nil
     }
 
+    /// Lets go of this account, unless another one has taken its place.
+    func unload(_ account: Account) {
+        if loaded[account.name] === account { loaded[account.name] = nil }
+    }
+
+    /// Lets go of all accounts. For a host that is no longer served.
+    func unloadAll() {
+        loaded = [:]
+    }
+
     /// Lets go of accounts that nobody has used for a while; they are loaded anew when needed.
     func evictIdle(now: Duration) {
         for (localpart, account) in loaded
         where account.resources.isEmpty && now - account.lastUse > Self.idleTime {
-            loaded[localpart] = nil
+            if account.isTemporary { host?.discardTemporary(account) } else { loaded[localpart] = nil }
         }
     }
 
     // MARK: Loading
 
-    /// Registers what a module loads with every account, and runs it for those in memory.
+    /// Registers what a module loads with every account.
     func addLoader(rank: Int, _ body: @escaping @ServerActor (Account) async throws -> Void) -> Int {
         nextLoader += 1
         let index = loaders.firstIndex { $0.rank > rank } ?? loaders.endIndex
@@ -171,8 +186,17 @@ public final class AccountDirectory {
         guard let host, !host.isAnonymous, let record = try await store.record(of: localpart) else { return nil }
         let jid = JID(unchecked: localpart, domainpart: host.domain, resourcepart: nil)
         let account = Account(jid: jid, host: host, isLocked: record.isLocked == true)
-        for loader in loaders { try await loader.body(account) }
+        try await runLoaders(account)
         return account
+    }
+
+    /// Runs all loaders, those included that are registered meanwhile.
+    private func runLoaders(_ account: Account) async throws {
+        var done: Set<Int> = []
+        while let loader = loaders.first(where: { !done.contains($0.id) }) {
+            done.insert(loader.id)
+            try await loader.body(account)
+        }
     }
 
     private func finishLoading(_ localpart: String, _ outcome: Result<Account?, any Error>) {
@@ -188,10 +212,11 @@ public final class AccountDirectory {
         loaded[localpart] = account
         for waiter in waiters.removeValue(forKey: localpart) ?? [] { waiter(account) }
         for (stanza, fence) in mailboxes.removeValue(forKey: localpart) ?? [] {
+            waitingStanzas -= 1
             host.router.track(fence) {
                 if let account { account.receive(stanza) } else { refuse(stanza, error, host) }
             }
-            fence?.leave()
+            fence?.leaveDelivery()
         }
     }
 

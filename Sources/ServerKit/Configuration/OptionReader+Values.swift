@@ -90,6 +90,11 @@ extension OptionReader {
         read(key, .rate(bytes: true), default: value, sentence)
     }
 
+    /// Bytes in so much time, or `unlimited`, which is nil.
+    public mutating func optionalByteRate(_ key: String, default value: Rate?, _ sentence: String) -> Rate? {
+        read(key, OptionKind.rate(bytes: true).optional(["unlimited"]), default: value, sentence)
+    }
+
     /// One of an enumeration's cases, written as its raw value.
     public mutating func choice<Choice: CaseIterable & RawRepresentable>(
         _ key: String, default value: Choice, _ sentence: String

@@ -108,10 +108,10 @@ final class IQTable {
             .first { $0.entry.kinds.contains(kind) && $0.entry.targets.contains(target) }?.entry
     }
 
-    /// Whether a payload is answered for the other kind, so that "there is no such request" can be told from "not so".
-    func knows(_ query: Element, _ target: IQTarget) -> Bool {
-        entries[Key(name: query.name, namespace: query.namespace)]?
-            .contains { $0.entry.targets.contains(target) } ?? false
+    /// Who may send a payload of either kind, so that "there is no such request" can be told from "not so".
+    func accesses(of query: Element, _ target: IQTarget) -> [IQAccess] {
+        (entries[Key(name: query.name, namespace: query.namespace)] ?? [])
+            .filter { $0.entry.targets.contains(target) }.map(\.entry.access)
     }
 
     /// Adds a handler.

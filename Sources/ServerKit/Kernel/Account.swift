@@ -16,6 +16,10 @@ public final class Account: Entity {
     private var slots = Slots()
     private var suspensions = 0
     private var mailbox: AccountDirectory.Mailbox = []
+    /// Modules that came after the account was loaded and still load what they keep with it.
+    private var pendingLoads = 0
+    /// What its resources sent meanwhile.
+    private var held: [@ServerActor () -> Void] = []
 
     init(jid: JID, host: Host, isLocked: Bool, isTemporary: Bool = false) {
         self.jid = jid
@@ -36,6 +40,44 @@ public final class Account: Entity {
 
     func forget(_ key: any AccountKey.Type) {
         slots.remove(key)
+    }
+
+    // MARK: Loading
+
+    /// Whether everything that modules keep with the account is there.
+    var isLoaded: Bool { pendingLoads == 0 }
+
+    /// Puts off a stanza from the account until it is loaded.
+    func hold(_ body: @escaping @ServerActor () -> Void) {
+        let router = host.router
+        let fence = router.fence
+        fence?.enterDelivery()
+        held.append {
+            router.track(fence, body)
+            fence?.leaveDelivery()
+        }
+    }
+
+    /// Runs a loader of a module that came later, while stanzas wait: with what it starts from missing, the module
+    /// would write nonsense over what is stored. If that fails, the account is loaded anew when it is next needed.
+    func load(_ loader: @escaping @ServerActor (Account) async throws -> Void) {
+        pendingLoads += 1
+        suspend()
+        Task { @ServerActor in
+            do {
+                try await loader(self)
+            } catch {
+                self.host.log.error("An account cannot be loaded", metadata: ["reason": "\(error)"])
+                for resource in self.resources { resource.close(StreamError(.internalServerError)) }
+                self.host.accounts.unload(self)
+            }
+            self.resume()
+            self.pendingLoads -= 1
+            guard self.isLoaded else { return }
+            let held = self.held
+            self.held = []
+            for body in held { body() }
+        }
     }
 
     // MARK: Resources
@@ -110,7 +152,7 @@ public final class Account: Entity {
                 let isLoaded = host.accounts.loadedAccount(name) === self
                 if isLoaded { handle(stanza) } else { host.router.route(stanza) }
             }
-            fence?.leave()
+            fence?.leaveDelivery()
             // A handler has suspended the account anew: its ``resume()`` goes on from here.
             if suspensions > 1 { break }
         }
@@ -123,7 +165,7 @@ public final class Account: Entity {
             return host.router.bounce(stanza, .resourceConstraint)
         }
         let fence = host.router.fence
-        fence?.enter()
+        fence?.enterDelivery()
         mailbox.append((stanza, fence))
     }
 

@@ -1,15 +1,30 @@
+import Synchronization
+
 /// Remembers what must be on disk before a peer may be told that its stanzas were taken. One for each resource.
 ///
 /// "Acknowledged means durable": a stanza may cause a write at once, or later, when the account it went to has been
 /// loaded. The fence follows it through both.
 @ServerActor
 public final class DurabilityFence {
+    private typealias Body = @ServerActor () -> Void
+
     private let storage: Storage
-    /// Stanzas that wait for an account to be loaded, or for an answer that may still write.
-    private var inFlight = 0
+    /// Stanzas that wait for an account to be loaded.
+    private var deliveries = 0
+    /// Requests whose answer may still write.
+    private var requests = 0
     /// The last write that any stanza of the peer caused.
     private var commit = CommitNumber.none
-    private var waiting: [@ServerActor (StorageError?) -> Void] = []
+    /// What was found to be decided: everything up to here.
+    private var decided = CommitNumber.none
+    /// The storage's count of lost commits before the first write that is not decided.
+    private var lossesBefore = 0
+    /// The first write that was lost: nothing after it can be acknowledged.
+    private var lost: StorageError?
+    /// A loss that no answer has told the peer of.
+    private var untold: StorageError?
+    private var waitingForDeliveries: [Body] = []
+    private var waitingForAll: [Body] = []
 
     init(storage: Storage) {
         self.storage = storage
@@ -18,40 +33,109 @@ public final class DurabilityFence {
     /// Runs `body`, and counts the writes it causes as the peer's.
     func track<T>(_ body: () throws -> T) rethrows -> T {
         let before = storage.lastEnqueued
+        let losses = storage.lostCommits
         defer {
             let after = storage.lastEnqueued
-            if after != before { commit = after }
+            if after != before { require(after, losses) }
         }
         return try body()
     }
 
     /// Counts everything up to `commit` as the peer's.
-    func require(_ commit: CommitNumber) {
+    ///
+    /// - Parameter losses: how many commits had been lost before the first of them.
+    func require(_ commit: CommitNumber, _ losses: Int) {
+        if self.commit <= decided { lossesBefore = losses }
         self.commit = max(self.commit, commit)
     }
 
-    /// A stanza of the peer is put off; `leave` must follow.
-    func enter() {
-        inFlight += 1
+    /// A stanza of the peer waits for an account; `leaveDelivery` must follow.
+    func enterDelivery() {
+        deliveries += 1
     }
 
-    /// A stanza that was put off has been handled.
-    func leave() {
-        inFlight -= 1
-        guard inFlight == 0, !waiting.isEmpty else { return }
-        let waiting = self.waiting
-        self.waiting = []
-        for body in waiting { whenDurable(body) }
+    func leaveDelivery() {
+        deliveries -= 1
+        release()
+    }
+
+    /// A request of the peer is being answered; `leaveRequest` must follow.
+    func enterRequest() {
+        requests += 1
+    }
+
+    func leaveRequest() {
+        requests -= 1
+        release()
+    }
+
+    private func release() {
+        guard deliveries == 0 else { return }
+        var ready = waitingForDeliveries
+        waitingForDeliveries = []
+        if requests == 0 {
+            ready += waitingForAll
+            waitingForAll = []
+        }
+        for body in ready { body() }
     }
 
     /// Whether everything the peer sent so far is on disk.
-    public var isOpen: Bool { inFlight == 0 && commit <= storage.committed }
+    public var isOpen: Bool {
+        deliveries == 0 && requests == 0 && commit <= storage.committed && lost == nil
+    }
 
-    /// Calls `body` when everything the peer sent so far is on disk, or with the error if it was lost: at once, if
-    /// nothing is outstanding.
+    /// Calls `body` when everything the peer sent so far is on disk: at once, if nothing is outstanding. If any of it
+    /// was lost, now or ever before, `body` gets the error: the peer must not be told that it was taken.
     public func whenDurable(_ body: @escaping @ServerActor (StorageError?) -> Void) {
-        if inFlight > 0 { return waiting.append(body) }
-        if commit <= storage.committed { return body(nil) }
-        storage.onCommit(commit) { error in ServerActor.enqueue { body(error) } }
+        if deliveries > 0 || requests > 0 { return waitingForAll.append { self.whenDurable(body) } }
+        whenDecided { body(self.lost) }
+    }
+
+    /// Calls `body` when what the peer sent before is on disk, requests aside that others still work on. A loss is told
+    /// once, to the first that asks after it.
+    func whenAnswerable(_ body: @escaping @ServerActor (StorageError?) -> Void) {
+        if deliveries > 0 { return waitingForDeliveries.append { self.whenAnswerable(body) } }
+        whenDecided {
+            let error = self.untold
+            self.untold = nil
+            body(error)
+        }
+    }
+
+    private func whenDecided(_ body: @escaping Body) {
+        let commit = self.commit
+        guard commit > decided else { return body() }
+        let losses = lossesBefore
+        guard commit <= storage.committed else {
+            storage.onCommit(commit) { error in
+                ServerActor.enqueue {
+                    self.conclude(commit, error, losses)
+                    body()
+                }
+            }
+            return
+        }
+        // It is decided already, so that the answer comes at once and on this thread.
+        let outcome = Outcome()
+        storage.onCommit(commit) { error in outcome.error.withLock { $0 = error } }
+        conclude(commit, outcome.error.withLock { $0 }, losses)
+        body()
+    }
+
+    private func conclude(_ commit: CommitNumber, _ error: StorageError?, _ losses: Int) {
+        var error = error
+        if error == nil, commit > decided, storage.lostCommits != losses {
+            // One was lost meanwhile. It may have been another peer's; to take ours for lost errs on the safe side.
+            error = StorageError(.refused, "An earlier write was lost.")
+        }
+        decided = max(decided, commit)
+        guard let error else { return }
+        lost = lost ?? error
+        untold = error
+    }
+
+    private final class Outcome: Sendable {
+        let error = Mutex<StorageError?>(nil)
     }
 }

@@ -16,7 +16,7 @@ public final class Host: Entity {
     let answers = IQTable()
     var log: Logger
     private var services: [ObjectIdentifier: Any] = [:]
-    private var pendingReplies: [String: @ServerActor (IQ) -> Void] = [:]
+    private var pendingReplies: [String: (reply: @ServerActor (IQ) -> Void, limit: ScheduledAction)] = [:]
     private var nextRequest = 0
 
     init(server: Server, configuration: HostConfiguration) {
@@ -82,29 +82,43 @@ public final class Host: Entity {
 
     /// Sends a request in the host's name.
     ///
-    /// - Parameter reply: gets the result or error. Whoever asks a client sets a time limit of its own.
-    public func ask(_ iq: IQ, reply: @escaping @ServerActor (IQ) -> Void) {
+    /// - Parameters:
+    ///   - limit: after how much time silence becomes a `remote-server-timeout`.
+    ///   - reply: gets the result or error, once.
+    public func ask(_ iq: IQ, limit: Duration = .seconds(300), reply: @escaping @ServerActor (IQ) -> Void) {
         nextRequest += 1
-        var iq = iq
-        iq.id = "host-\(nextRequest)"
-        iq.from = jid
-        if let to = iq.to { pendingReplies["\(iq.id ?? "")\n\(to)"] = reply }
-        router.route(iq)
+        var request = iq
+        request.id = "host-\(nextRequest)"
+        request.from = jid
+        if let to = request.to {
+            let key = "host-\(nextRequest)\n\(to)"
+            let timeout = request.bounced(.remoteServerTimeout)
+            let action = server.clock.after(limit) { self.pendingReplies.removeValue(forKey: key)?.reply(timeout) }
+            pendingReplies[key] = (reply, action)
+        }
+        router.route(request)
     }
+
+    /// How many requests of the host wait for an answer.
+    var pendingRequests: Int { pendingReplies.count }
 
     /// Answers a request to a bare JID or to the host. RFC 6120 §8.2.3, RFC 6121 §8.5.
     func answer(_ iq: IQ, account: Account?) {
         guard iq.isRequest, let from = iq.from, let query = iq.query else {
             // A result or an error: to a request of the host, or of nobody, and never answered.
-            if account == nil, let from = iq.from, let id = iq.id {
-                pendingReplies.removeValue(forKey: "\(id)\n\(from)")?(iq)
+            if account == nil, !iq.isRequest, let from = iq.from, let id = iq.id,
+                let pending = pendingReplies.removeValue(forKey: "\(id)\n\(from)")
+            {
+                pending.limit.cancel()
+                pending.reply(iq)
             }
             return
         }
         let target: IQTarget = account == nil ? .host : .account
         guard let entry = answers.entry(for: query, iq.kind, target) else {
-            // RFC 6120 §8.4: a namespace nobody understands. The other kind of a known request is refused as such.
-            let isKnown = answers.knows(query, target)
+            // RFC 6120 §8.4: a namespace nobody understands. The other kind of a known request is refused as such, to
+            // those who may ask at all.
+            let isKnown = answers.accesses(of: query, target).contains { allows($0, from: from, account: account) }
             return router.bounce(.iq(iq), isKnown ? .notAllowed : .serviceUnavailable)
         }
         guard allows(entry.access, from: from, account: account) else {
@@ -125,14 +139,16 @@ public final class Host: Entity {
             let outcome = Result { try router.track(fence) { try body(request) } }
             finish(request, outcome, fence)
         case .later(let body):
-            fence.enter()
+            fence.enterRequest()
             Task { @ServerActor in
                 let before = self.server.storage.lastEnqueued
+                let losses = self.server.storage.lostCommits
                 let outcome: Result<Element?, any Error>
                 do { outcome = .success(try await body(request)) } catch { outcome = .failure(error) }
                 // Other turns may have written meanwhile; waiting for those, too, is harmless.
-                if self.server.storage.lastEnqueued != before { fence.require(self.server.storage.lastEnqueued) }
-                fence.leave()
+                let after = self.server.storage.lastEnqueued
+                if after != before { fence.require(after, losses) }
+                fence.leaveRequest()
                 self.finish(request, outcome, fence)
             }
         }
@@ -140,7 +156,7 @@ public final class Host: Entity {
 
     /// Sends the answer once everything its sender should be able to rely on is on disk.
     private func finish(_ request: IQRequest, _ outcome: Result<Element?, any Error>, _ fence: DurabilityFence) {
-        fence.whenDurable { lost in
+        fence.whenAnswerable { lost in
             switch (outcome, lost) {
             case (.success(let content), nil): self.router.route(request.iq.result(content))
             case (.failure(let error), _): self.fail(request, error)

@@ -85,14 +85,22 @@ public final class Resource {
         stanza.header.from = jid
         if stanza.header.language == nil { stanza.header.language = language }
         host.router.track(fence) {
-            switch stanza {
-            case .message(let message): receive(message)
-            case .presence(let presence): receive(presence)
-            case .iq(var iq):
-                // RFC 6120 §10.3.3: without an address it is for the own account.
-                if iq.to == nil { iq.to = jid.bare }
-                host.router.route(iq)
+            if account.isLoaded { return handle(stanza) }
+            account.hold {
+                // The account is gone if it could not be loaded.
+                if host.accounts.loadedAccount(self.account.name) === self.account { self.handle(stanza) }
             }
+        }
+    }
+
+    private func handle(_ stanza: Stanza) {
+        switch stanza {
+        case .message(let message): receive(message)
+        case .presence(let presence): receive(presence)
+        case .iq(var iq):
+            // RFC 6120 §10.3.3: without an address it is for the own account.
+            if iq.to == nil { iq.to = jid.bare }
+            account.host.router.route(iq)
         }
     }
 

@@ -65,8 +65,13 @@ public final class Server {
             try await storage.durable(store.set(secret, for: "server"))
         }
         loadCertificates()
-        try apply(configuration)
-        try await finishStartUp()
+        do {
+            try apply(configuration)
+            try await finishStartUp()
+        } catch {
+            await stop()
+            throw error
+        }
         scheduleEviction()
     }
 
@@ -74,10 +79,12 @@ public final class Server {
     ///
     /// - Throws: what a module reported.
     public func finishStartUp() async throws {
+        var failure: (any Error)?
         while !startUps.isEmpty {
             let next = startUps.removeFirst()
-            try await next.value
+            do { try await next.value } catch { failure = failure ?? error }
         }
+        if let failure { throw failure }
     }
 
     func addStartUp(_ body: @escaping @ServerActor () async throws -> Void) {
@@ -86,13 +93,14 @@ public final class Server {
 
     /// Takes up another configuration: hosts and modules come, go and change; clients stay connected.
     ///
-    /// - Throws: ``ConfigProblems``, and nothing has changed; or a ``ModuleError`` of a module that refused to load.
+    /// - Throws: ``ConfigProblems``, and nothing has changed; or a ``ModuleError`` of modules that refused to load, and
+    ///   everything else is as the configuration says.
     public func reload(_ new: ServerConfiguration) throws {
         let problems = planner.problems(in: new)
         guard problems.isEmpty else { throw ConfigProblems(problems) }
         loadCertificates(of: new)
+        defer { for observer in configurationObservers { observer.body() } }
         try apply(new)
-        for observer in configurationObservers { observer.body() }
     }
 
     /// Reads the certificates anew; connections keep the one they began with.
@@ -106,7 +114,8 @@ public final class Server {
     @discardableResult
     private func loadCertificates(of configuration: ServerConfiguration) -> CertificateStore.Result {
         let result = CertificateLoader(configuration).load()
-        identities.replace(with: result.identities, fallback: result.identities.count == 1 ? result.identities.values.first : nil)
+        let only = result.identities.count == 1 ? result.identities.values.first : nil
+        identities.replace(with: result.identities, fallback: only)
         for problem in result.problems { log.warning("Certificates", metadata: ["reason": "\(problem)"]) }
         for report in result.reports {
             for text in report.errors + report.warnings { log.warning("Certificates", metadata: ["reason": "\(text)"]) }
@@ -145,11 +154,16 @@ public final class Server {
                 addHost(settings)
             }
         }
-        for domain in names { try managers[domain]?.apply(planner.plan(new, host: domain)) }
-        guard let first = names.first.flatMap({ hosts[$0] }) else { return }
-        let manager = serverModules ?? ModuleManager(host: first, scope: .server)
-        serverModules = manager
-        try manager.apply(planner.serverPlan(new))
+        var objections: [String] = []
+        for domain in names {
+            do { try managers[domain]?.apply(planner.plan(new, host: domain)) } catch { objections.append("\(error)") }
+        }
+        if let first = names.first.flatMap({ hosts[$0] }) {
+            let manager = serverModules ?? ModuleManager(host: first, scope: .server)
+            serverModules = manager
+            do { try manager.apply(planner.serverPlan(new)) } catch { objections.append("\(error)") }
+        }
+        if !objections.isEmpty { throw ModuleError(objections.joined(separator: "\n")) }
     }
 
     private func addHost(_ settings: HostConfiguration) {
@@ -164,6 +178,7 @@ public final class Server {
         // RFC 6120 §4.9.3.5.
         closeStreams(of: host, StreamError(.hostGone))
         managers.removeValue(forKey: domain)?.unloadAll()
+        host.accounts.unloadAll()
         router.detach(domain)
         hosts[domain] = nil
     }

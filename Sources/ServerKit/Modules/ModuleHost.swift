@@ -190,23 +190,19 @@ public final class ModuleHost {
 
     // MARK: Accounts and stores
 
-    /// Loads what the module keeps with each account, before any stanza reaches it. Accounts in memory are loaded anew.
+    /// Loads what the module keeps with each account, before any stanza reaches it. Stanzas from and to accounts that
+    /// are in memory already wait until it is loaded for them, too.
     public func loadWithAccounts<Key: AccountKey>(
         _ key: Key.Type, _ body: @escaping @ServerActor (Account) async throws -> Key.Value
     ) {
         let accounts = host.accounts
         let id = accounts.addLoader(rank: rank) { account in account[key] = try await body(account) }
-        let log = self.log
         onUnload {
             accounts.removeLoader(id)
             for account in accounts.loadedAccounts { account.forget(key) }
         }
         for account in accounts.loadedAccounts {
-            Task { @ServerActor in
-                do { account[key] = try await body(account) } catch {
-                    log.error("An account cannot be loaded", metadata: ["reason": "\(error)"])
-                }
-            }
+            account.load { $0[key] = try await body($0) }
         }
     }
 

@@ -6,6 +6,7 @@ final class ModuleManager {
         let module: any Module
         let facade: ModuleHost
         let settings: ConfigNode
+        let rank: Int
     }
 
     private let host: Host
@@ -25,31 +26,39 @@ final class ModuleManager {
 
     /// Makes what is loaded match the plan: unloads what is not in it, reconfigures what changed, loads what is new.
     ///
-    /// - Throws: what a module objects to; the modules before it are as planned, itself it is not loaded.
+    /// - Throws: a ``ModuleError`` with what modules object to; they are not loaded, all others are as planned.
     func apply(_ plan: [PlannedModule]) throws {
         let wanted = Set(plan.map(\.info.name))
-        for name in loaded.keys.sorted() where !wanted.contains(name) { unload(name) }
-        for (rank, planned) in plan.enumerated() where planned.info.scope == scope {
-            try apply(planned, rank: rank)
+        for name in newestFirst where !wanted.contains(name) { unload(name) }
+        var objections: [String] = []
+        for planned in plan where planned.info.scope == scope {
+            do { try apply(planned) } catch { objections.append("\(error)") }
         }
+        if !objections.isEmpty { throw ModuleError(objections.joined(separator: "\n")) }
     }
 
     func unloadAll() {
-        for name in loaded.keys.sorted() { unload(name) }
+        for name in newestFirst { unload(name) }
     }
 
-    private func apply(_ planned: PlannedModule, rank: Int) throws {
+    /// Those that need others before those they need.
+    private var newestFirst: [String] {
+        loaded.sorted { $0.value.rank > $1.value.rank }.map(\.key)
+    }
+
+    private func apply(_ planned: PlannedModule) throws {
         let name = planned.info.name
         if let current = loaded[name] {
             if current.settings == planned.options { return }
             if current.module.reconfigure(from: planned.options) {
                 loaded[name] = Loaded(
-                    type: planned.type, module: current.module, facade: current.facade, settings: planned.options)
+                    type: planned.type, module: current.module, facade: current.facade, settings: planned.options,
+                    rank: current.rank)
                 return
             }
             unload(name)
         }
-        let facade = ModuleHost(host: host, module: name, rank: rank)
+        let facade = ModuleHost(host: host, module: name, rank: planned.rank)
         let module = planned.type.make(planned.options)
         do {
             try module.load(into: facade)
@@ -59,7 +68,8 @@ final class ModuleManager {
             module.unload()
             throw ModuleError("The module \(name) cannot be loaded on \(host.domain): \(error)")
         }
-        loaded[name] = Loaded(type: planned.type, module: module, facade: facade, settings: planned.options)
+        loaded[name] = Loaded(
+            type: planned.type, module: module, facade: facade, settings: planned.options, rank: planned.rank)
     }
 
     private func unload(_ name: String) {
@@ -74,9 +84,12 @@ struct PlannedModule {
     let type: any Module.Type
     let info: ModuleInfo
     let options: ConfigNode
+    /// Its place among all modules there are, loaded or not, so that the order holds when others come and go.
+    let rank: Int
 
-    init(_ type: any Module.Type, options: ConfigNode) {
+    init(_ type: any Module.Type, rank: Int, options: ConfigNode) {
         self.type = type
+        self.rank = rank
         info = type.info
         self.options = options
     }
@@ -85,9 +98,12 @@ struct PlannedModule {
 /// Decides which modules a host gets and in which order, and finds what is wrong with that.
 public struct ModulePlanner: Sendable {
     public let bundled: [any Module.Type]
+    /// The same, each after those it requires or names in `after`, otherwise by name.
+    private let order: [any Module.Type]
 
     public init(_ bundled: [any Module.Type]) {
         self.bundled = bundled
+        order = Self.ordered(bundled)
     }
 
     public var names: [String] { bundled.map { $0.info.name } }
@@ -116,25 +132,25 @@ public struct ModulePlanner: Sendable {
         }
     }
 
-    /// The modules of a host, each after those it requires or names in `after`, otherwise by name.
+    /// The modules of a host, in their order.
     func plan(_ configuration: ServerConfiguration, host: String) -> [PlannedModule] {
-        let chosen = bundled.filter { type in
-            configuration.setting(module: type.info.name, host: host)?.isOn ?? type.info.isOnByDefault
-        }
-        return Self.ordered(chosen).map { type in
-            let node = configuration.setting(module: type.info.name, host: host)?.node
-            return PlannedModule(type, options: node ?? ConfigNode(.null, at: ConfigPosition(file: "")))
-        }
+        planned(configuration, host) { _ in true }
     }
 
     /// The modules that are loaded once for the server.
     func serverPlan(_ configuration: ServerConfiguration) -> [PlannedModule] {
-        let chosen = bundled.filter { type in
-            type.info.scope == .server && configuration.setting(module: type.info.name)?.isOn ?? type.info.isOnByDefault
-        }
-        return Self.ordered(chosen).map { type in
-            let node = configuration.setting(module: type.info.name)?.node
-            return PlannedModule(type, options: node ?? ConfigNode(.null, at: ConfigPosition(file: "")))
+        planned(configuration, nil) { $0.scope == .server }
+    }
+
+    private func planned(
+        _ configuration: ServerConfiguration, _ host: String?, where isMeant: (ModuleInfo) -> Bool
+    ) -> [PlannedModule] {
+        order.enumerated().compactMap { rank, type in
+            let info = type.info
+            let setting = configuration.setting(module: info.name, host: host)
+            guard isMeant(info), setting?.isOn ?? info.isOnByDefault else { return nil }
+            let none = ConfigNode(.null, at: ConfigPosition(file: ""))
+            return PlannedModule(type, rank: rank, options: setting?.node ?? none)
         }
     }
 

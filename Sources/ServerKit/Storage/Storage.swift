@@ -9,13 +9,26 @@ public final class Storage: Sendable {
 
     private let unreadable = Mutex<Set<Place>>([])
     private let hasUnreadable = Atomic(false)
+    private let losses = Losses()
     private let reportFailure: @Sendable (StorageError) -> Void
 
     /// - Parameter onFailure: is told of failed commits and of stored bytes that cannot be decoded, on any thread.
     public init(_ driver: any StorageDriver, onFailure: @escaping @Sendable (StorageError) -> Void = { _ in }) {
         self.driver = driver
         reportFailure = onFailure
-        driver.onFailure(onFailure)
+        let losses = self.losses
+        driver.onFailure { error in
+            losses.count.wrappingAdd(1, ordering: .relaxed)
+            onFailure(error)
+        }
+    }
+
+    /// How many commits were lost so far. Grows before anybody who waits for one of them, or for a later one, is told.
+    var lostCommits: Int { losses.count.load(ordering: .relaxed) }
+
+    /// Counts lost commits, for whoever holds it.
+    private final class Losses: Sendable {
+        let count = Atomic(0)
     }
 
     /// The number of the newest queued write.

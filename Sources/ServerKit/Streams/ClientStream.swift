@@ -59,7 +59,12 @@ public final class ClientStream {
     private var headerWasSent = false
     /// Elements that arrived while an answer was being prepared.
     private var held: [Element] = []
+    /// The end tag came after them.
+    private var endIsHeld = false
     private var isSuspended = false
+    private var isThrottled = false
+    private var isReading = true
+    private var flow = TokenBucket()
     private var onClose: (@ServerActor () -> Void)?
 
     public init(server: Server, transport: any StreamTransport) {
@@ -102,6 +107,7 @@ public final class ClientStream {
         lastReceived = server.clock.now
         if case .closed = phase { return }
         trace("in", bytes)
+        throttle(bytes.count)
         do throws(StreamError) {
             try reader.read(bytes) { event throws(StreamError) in try handle(event) }
         } catch {
@@ -120,6 +126,26 @@ public final class ClientStream {
         log.debug("Connection lost", metadata: ["reason": "\(reason)"])
     }
 
+    /// Reads no further for a while when the client sends more than it may.
+    private func throttle(_ count: Int) {
+        let rate = authenticated == nil ? server.limits.rateBeforeLogin : server.limits.rate
+        guard let rate, let pause = flow.add(count, limit: rate, now: server.clock.now), !isThrottled else { return }
+        isThrottled = true
+        updateReading()
+        server.clock.after(pause) {
+            self.isThrottled = false
+            self.updateReading()
+        }
+    }
+
+    private func updateReading() {
+        // A stream that ends waits for nothing but the peer's end tag.
+        let wanted = isClosing || !isSuspended && !isThrottled
+        guard wanted != isReading else { return }
+        isReading = wanted
+        transport.setReading(wanted)
+    }
+
     /// The server of the process may have begun to show streams of one address or account.
     private func trace(_ direction: String, _ bytes: UnsafeRawBufferPointer) {
         guard server.traces(self) else { return }
@@ -132,7 +158,9 @@ public final class ClientStream {
         case .opened(let header): try open(header)
         case .element(let element):
             if isSuspended { held.append(element) } else { try handle(element) }
-        case .closed: endByPeer()
+        case .closed:
+            // What came before the end tag is handled first. RFC 6120 §10.1.
+            if isSuspended { endIsHeld = true } else { endByPeer() }
         }
         switch phase {
         case .closed, .awaitingHeader: return false
@@ -144,10 +172,11 @@ public final class ClientStream {
 
     private func open(_ header: StreamHeader) throws(StreamError) {
         guard case .awaitingHeader = phase else { throw StreamError(.badFormat) }
-        language = header.language ?? language
+        language = header.language.flatMap(Self.languageTag) ?? language
         let host = try chooseHost(header)
         self.host = host
-        sendHeader(to: header.from)
+        // RFC 6120 §4.7.2: to the bare JID that the client gave as its own.
+        sendHeader(to: header.from.flatMap { JID($0)?.bare.description })
         guard header.contentNamespace == .client else {
             throw StreamError(.invalidNamespace, "Clients speak jabber:client here.")
         }
@@ -162,9 +191,18 @@ public final class ClientStream {
         send(host.negotiation.features(for: self))
     }
 
+    /// A language tag as RFC 5646 §2.1 writes it. Anything else would be copied into every stanza of the client.
+    private static func languageTag(_ text: String) -> String? {
+        let isTag = (1...35).contains(text.utf8.count)
+            && text.allSatisfy { $0.isASCII && ($0.isLetter || $0.isNumber || $0 == "-") }
+        return isTag ? text : nil
+    }
+
     private func chooseHost(_ header: StreamHeader) throws(StreamError) -> Host {
         let wanted = header.to.flatMap { $0.isEmpty ? nil : $0 }
         if let host {
+            // RFC 6120 §4.9.3.5: taken out of the configuration in the meantime.
+            guard server.host(host.domain) === host else { throw StreamError(.hostGone) }
             // RFC 6120 §4.7.2: the address does not change within a connection.
             guard wanted.map({ JID($0)?.domainpart == host.domain }) ?? true else {
                 throw StreamError(.hostUnknown, "The stream was opened for \(host.domain).")
@@ -185,9 +223,10 @@ public final class ClientStream {
     private func sendHeader(to peer: String?) {
         id = RandomToken.make()
         headerWasSent = true
+        // RFC 6120 §4.9.1.3: before the client has named a host, one that is served here, or nothing.
+        let from = host?.domain ?? server.onlyHost?.domain ?? ""
         server.write(to: self) { writer in
-            writer.write(
-                StreamHeader(to: peer, from: host?.domain, id: id, language: language, contentNamespace: .client))
+            writer.write(StreamHeader(to: peer, from: from, id: id, language: language, contentNamespace: .client))
         }
     }
 
@@ -198,6 +237,12 @@ public final class ClientStream {
             return try receive(element, resource)
         }
         guard !isClosing, let host else { return }
+        if element.is("error", .streams) {
+            // RFC 6120 §4.9.1.1: there is nothing to say but goodbye.
+            let reason = StreamError(element).condition.rawValue
+            log.debug("Stream error from the client", metadata: ["reason": "\(reason)"])
+            return close()
+        }
         if let handler = host.negotiation.handler(for: element) { return try handler(self, element) }
         guard element.namespace == .client, ["message", "presence", "iq"].contains(element.name) else {
             // RFC 6120 §4.9.3.10, §4.9.3.24.
@@ -230,21 +275,23 @@ public final class ClientStream {
         var answer = element
         (answer["from"], answer["to"]) = (element["to"], resource?.jid.description)
         answer["type"] = "error"
+        answer.removeChildren { $0.is("error", .client) }
         answer.append(error.element)
         send(answer)
     }
 
     // MARK: Negotiation, for modules
 
-    /// Sends an element that is no stanza.
+    /// Sends an element that is no stanza, unless the stream has ended.
     public func send(_ element: Element) {
+        guard !isClosing else { return }
         server.write(to: self) { $0.write(element, in: .client) }
     }
 
     /// Stops handling what arrives until ``resume()``, because an answer needs time.
     public func suspend() {
         isSuspended = true
-        transport.setReading(false)
+        updateReading()
     }
 
     /// Handles what was held back, and goes on.
@@ -255,15 +302,16 @@ public final class ClientStream {
             let element = held.removeFirst()
             do throws(StreamError) { try handle(element) } catch { close(error) }
         }
-        if !isSuspended { transport.setReading(true) }
+        if endIsHeld, !isSuspended { endByPeer() }
+        updateReading()
     }
 
     /// Secures the connection. What arrived after the request, in plain text, is thrown away.
     public func startTLS(_ tls: TLSServer) throws {
-        reader.restart()
-        held.removeAll()
-        phase = .awaitingHeader
+        guard !isClosing else { return }
+        restart()
         // RFC 6120 §5.4.3.3: what was known before TLS is forgotten, but the host the handshake is for.
+        language = nil
         try transport.startTLS(tls)
     }
 
@@ -271,10 +319,20 @@ public final class ClientStream {
     public func authenticate(_ localpart: String, mechanism: String? = nil) {
         authenticated = localpart
         self.mechanism = mechanism
+        // The client may have gone while its password was looked at.
+        guard !isClosing else { return discardUnbound() }
         // What the client sent before it could know was meant for the stream that ends here.
-        held.removeAll()
-        reader.restart()
+        restart()
+        flow = TokenBucket()
         reader.limits = server.limits.authenticated
+    }
+
+    /// What was received of the old stream ends here; a new header is due from both. RFC 6120 §4.3.3.
+    private func restart() {
+        reader.restart()
+        held.removeAll()
+        endIsHeld = false
+        headerWasSent = false
         phase = .awaitingHeader
     }
 
@@ -298,6 +356,8 @@ public final class ClientStream {
 
     /// Binds a resource to the stream: from now on it carries stanzas. RFC 6120 §7.
     public func bind(_ resource: Resource) {
+        // The client may have gone while its account was loaded.
+        guard !isClosing else { return resource.account.remove(resource) }
         resource.language = language
         phase = .bound(resource)
     }
@@ -314,7 +374,10 @@ public final class ClientStream {
         }
         server.write(to: self) { $0.raw("</stream:stream>") }
         leave()
+        // The peer may have been cut off for not reading.
+        if case .closed = phase { return }
         phase = .closing
+        updateReading()
         if error != nil { return endTransport() }
         server.clock.after(.seconds(5)) { self.endTransport() }
     }
@@ -360,6 +423,7 @@ public final class ClientStream {
 
     /// Sends a single space, which keeps routers on the way from forgetting the connection. RFC 6120 §4.6.1.
     public func sendKeepalive() {
+        guard !isClosing else { return }
         server.write(to: self) { $0.raw(" ") }
     }
 

@@ -105,9 +105,22 @@ public final class SocketTransport: ChannelInboundHandler, StreamTransport {
         try? channel.syncOptions?.setOption(.autoRead, value: isReading)
     }
 
+    /// How long a peer may take to read the last words.
+    private static let grace = TimeAmount.seconds(2)
+
     public func close() {
         flush()
         stream = nil
-        channel.close(promise: nil)
+        // There is nobody to say anything to before the handshake has ended.
+        guard tlsHandler == nil || isSecure else { return channel.close(promise: nil) }
+        // What still arrives is read and thrown away: a socket that is closed with unread bytes resets the connection,
+        // and the peer would lose the stream error that explains it.
+        setReading(true)
+        let channel = self.channel
+        let deadline = ServerActor.loop.scheduleTask(in: Self.grace) { channel.close(promise: nil) }
+        channel.closeFuture.whenComplete { _ in deadline.cancel() }
+        let left = channel.eventLoop.makePromise(of: Void.self)
+        channel.writeAndFlush(channel.allocator.buffer(capacity: 0), promise: left)
+        left.futureResult.whenComplete { _ in channel.close(mode: .output, promise: nil) }
     }
 }
