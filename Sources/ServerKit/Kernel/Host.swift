@@ -175,7 +175,8 @@ public final class Host: Entity {
         router.bounce(.iq(request.iq), isStorage ? StanzaError(.internalServerError, .wait) : .internalServerError)
     }
 
-    private func allows(_ access: IQAccess, from: JID, account: Account?) -> Bool {
+    /// Whether this address has this access to the host, or to one of its accounts.
+    public func allows(_ access: IQAccess, from: JID, account: Account? = nil) -> Bool {
         switch access {
         case .anyone: true
         case .owner: account.map { $0.jid == from.bare } ?? false

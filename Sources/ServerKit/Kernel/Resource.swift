@@ -9,11 +9,14 @@ public protocol ResourceLink: AnyObject {
     var backlog: Int { get }
     /// How the client is connected: `address`, `tls`, `mechanism`.
     var details: [String: String] { get }
+    /// When the client last sent a byte, by the server's clock; nil while no client is connected.
+    var lastHeard: Duration? { get }
 }
 
 extension ResourceLink {
     public var backlog: Int { 0 }
     public var details: [String: String] { [:] }
+    public var lastHeard: Duration? { nil }
 }
 
 /// A client of an account, bound to a full JID. RFC 6120 §7.
@@ -71,6 +74,9 @@ public final class Resource {
 
     /// Bytes that wait for the client to read them. Whoever sends a lot waits for it; see ``Limits/outputBacklog``.
     public var backlog: Int { link?.backlog ?? 0 }
+
+    /// When the client last sent a byte, by the server's clock; nil while no client is connected.
+    public var lastHeard: Duration? { link?.lastHeard }
 
     /// Ends the client's stream.
     public func close(_ error: StreamError? = nil) { link?.close(error) }

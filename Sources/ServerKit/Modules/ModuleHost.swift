@@ -100,6 +100,13 @@ public final class ModuleHost {
         onUnload { disco.setNode(name, nil) }
     }
 
+    /// Answers disco requests about nodes that come and go, or belong to accounts.
+    public func discoNodes(on subject: DiscoRegistry.Subject, _ find: @escaping DiscoRegistry.NodeFinder) {
+        let disco = host.disco
+        let id = disco.addFinder(subject, find)
+        onUnload { disco.removeFinder(id) }
+    }
+
     // MARK: Handlers
 
     /// Answers requests with this payload, at once.

@@ -6,12 +6,19 @@ public struct AdHocCommand: Sendable {
         public let host: Host
         /// Who runs it.
         public let from: JID
+
+        public init(host: Host, from: JID) {
+            self.host = host
+            self.from = from
+        }
     }
 
     /// What a step leads to.
     public enum Step: Sendable {
-        /// Shows a form, whose submission `next` gets.
-        case form(DataForm, next: @Sendable @ServerActor (DataForm, Context) async throws -> Step)
+        /// Shows a form, whose submission, checked against the form, `next` gets. `isLast` tells whether the command is
+        /// then done, unless something goes wrong.
+        case form(
+            DataForm, isLast: Bool = true, next: @Sendable @ServerActor (DataForm, Context) async throws -> Step)
         /// It is done; a form with results, a sentence, or both.
         case done(DataForm? = nil, note: String? = nil)
         /// It is done with a warning or an error, which people read.
@@ -41,15 +48,24 @@ public struct AdHocCommand: Sendable {
 /// The ad-hoc commands of a host.
 @ServerActor
 public final class CommandRegistry {
-    private var commands: [String: AdHocCommand] = [:]
+    private var commands: [String: (registration: Int, command: AdHocCommand)] = [:]
+    private var nextRegistration = 0
 
     init() {}
 
-    public subscript(node: String) -> AdHocCommand? { commands[node] }
+    public subscript(node: String) -> AdHocCommand? { commands[node]?.command }
+
+    /// A number that changes when another module, or the same one loaded anew, registers the command: what was begun
+    /// before must not go on.
+    public func registration(of node: String) -> Int? { commands[node]?.registration }
 
     /// All commands, by name.
-    public var all: [AdHocCommand] { commands.values.sorted { $0.name < $1.name } }
+    public var all: [AdHocCommand] { commands.values.map(\.command).sorted { $0.name < $1.name } }
 
-    func add(_ command: AdHocCommand) { commands[command.node] = command }
+    func add(_ command: AdHocCommand) {
+        nextRegistration += 1
+        commands[command.node] = (nextRegistration, command)
+    }
+
     func remove(_ node: String) { commands[node] = nil }
 }

@@ -12,11 +12,14 @@ public final class DiscoRegistry {
         public let category: String
         public let type: String
         public let name: String?
+        /// The language of ``name``.
+        public let language: String?
 
-        public init(_ category: String, _ type: String, name: String? = nil) {
+        public init(_ category: String, _ type: String, name: String? = nil, language: String? = nil) {
             self.category = category
             self.type = type
             self.name = name
+            self.language = language
         }
     }
 
@@ -33,11 +36,15 @@ public final class DiscoRegistry {
         }
     }
 
+    /// Finds the node with a name, if it is there.
+    public typealias NodeFinder = @ServerActor (_ name: String, _ request: IQRequest) -> (any DiscoNode)?
+
     private var features: [Subject: [Namespace: Int]] = [:]
     private var identities: [Subject: [Identity]] = [:]
     private var forms: [Subject: [(id: Int, form: @ServerActor () -> DataForm?)]] = [:]
     private var items: [(id: Int, items: @ServerActor (IQRequest) -> [Item])] = []
     private var nodes: [String: any DiscoNode] = [:]
+    private var finders: [(id: Int, subject: Subject, find: NodeFinder)] = []
     private var nextID = 0
     /// Grows with every change, so that what was derived can be kept until then.
     public private(set) var revision = 0
@@ -56,9 +63,13 @@ public final class DiscoRegistry {
     /// What lies below the host or account that was asked.
     public func items(for request: IQRequest) -> [Item] { items.flatMap { $0.items(request) } }
 
-    /// What a module says about a node of the host.
-    public func node(_ name: String) -> (any DiscoNode)? {
-        nodes[name] ?? nodes.first { name.hasPrefix($0.key + "#") }?.value
+    /// What a module says about a node of the host or account that was asked.
+    public func node(_ name: String, for request: IQRequest) -> (any DiscoNode)? {
+        let subject: Subject = request.account == nil ? .host : .account
+        if subject == .host, let node = nodes[name] ?? nodes.first(where: { name.hasPrefix($0.key + "#") })?.value {
+            return node
+        }
+        return finders.lazy.filter { $0.subject == subject }.compactMap { $0.find(name, request) }.first
     }
 
     func add(_ feature: Namespace, _ subject: Subject) {
@@ -104,12 +115,22 @@ public final class DiscoRegistry {
         items.removeAll { $0.id == id }
     }
 
+    func addFinder(_ subject: Subject, _ find: @escaping NodeFinder) -> Int {
+        nextID += 1
+        finders.append((nextID, subject, find))
+        return nextID
+    }
+
+    func removeFinder(_ id: Int) {
+        finders.removeAll { $0.id == id }
+    }
+
     func setNode(_ name: String, _ node: (any DiscoNode)?) {
         nodes[name] = node
     }
 }
 
-/// A node of a host that disco may be asked about, such as the list of ad-hoc commands.
+/// A node of a host or account that disco may be asked about, such as the list of ad-hoc commands.
 @ServerActor
 public protocol DiscoNode: AnyObject {
     /// The children of `<query/>` in disco#info for the node.

@@ -451,6 +451,8 @@ extension ClientStream: ResourceLink {
         return details
     }
 
+    public var lastHeard: Duration? { lastReceived }
+
     public func deliver(_ stanza: Stanza) {
         // RFC 6120 §4.4: nothing follows the end tag.
         guard !isClosing else { return }

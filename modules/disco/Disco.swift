@@ -1,0 +1,74 @@
+import ServerKit
+
+/// Service Discovery (XEP-0030): what the host and its accounts are, and what they can do.
+final class Disco: Module {
+    static let info = ModuleInfo(
+        "disco", "Tells clients and servers what is supported",
+        implements: [.xep(30, "2.5.0"), .xep(128, "1.0.1")],
+        group: .core)
+
+    struct Options: ModuleOptions {
+        let name: String
+
+        init(_ config: inout OptionReader) {
+            name = config.string("name", default: ServerVersion.name, "What the host calls itself.")
+        }
+    }
+
+    private let options: Options
+
+    init(options: Options) {
+        self.options = options
+    }
+
+    func load(into host: ModuleHost) {
+        host.advertise(.discoInfo, .discoItems, on: .host)
+        host.advertise(.discoInfo, .discoItems, on: .account)
+        host.identify("server", "im", name: options.name, on: .host)
+        host.identify("account", host.host.isAnonymous ? "anonymous" : "registered", on: .account)
+        host.answer(.get, "query", .discoInfo, on: .host) { try self.info($0) }
+        host.answer(.get, "query", .discoItems, on: .host) { try self.items($0) }
+        // XEP-0030 §8: only those who see the account's presence may ask. Others could learn who has an account. For
+        // items it wants an empty result instead, from accounts that do not exist, too, to which RFC 6121 §8.5.1 has us
+        // answer with service-unavailable: the same error for all keeps the secret as well.
+        host.answer(.get, "query", .discoInfo, from: .subscriber) { try self.info($0) }
+        host.answer(.get, "query", .discoItems, from: .subscriber) { try self.items($0) }
+    }
+
+    /// XEP-0030 §3.
+    private func info(_ request: IQRequest) throws -> Element {
+        let disco = request.host.disco
+        guard let node = request.node else {
+            let info = disco.info(of: request.account == nil ? .host : .account)
+            return Element("query", .discoInfo) { info.elements }
+        }
+        let content = try found(node, request).info(node: node, request: request)
+        return Element("query", .discoInfo, ["node": node]) { content }
+    }
+
+    /// XEP-0030 §4. Without items the result is empty, never an error (§7).
+    private func items(_ request: IQRequest) throws -> Element {
+        let items: [DiscoRegistry.Item]
+        if let node = request.node {
+            items = try found(node, request).items(node: node, request: request)
+        } else {
+            items = request.host.disco.items(for: request)
+        }
+        return Element("query", .discoItems, ["node": request.node]) {
+            for item in items {
+                Element("item", nil, ["jid": item.jid.description, "node": item.node, "name": item.name])
+            }
+        }
+    }
+
+    private func found(_ node: String, _ request: IQRequest) throws(StanzaError) -> any DiscoNode {
+        // XEP-0030 §7.
+        guard let found = request.host.disco.node(node, for: request) else { throw .itemNotFound }
+        return found
+    }
+}
+
+extension IQRequest {
+    /// The node that is asked about.
+    fileprivate var node: String? { query["node"] }
+}
