@@ -119,17 +119,25 @@ public final class Host: Entity {
             // RFC 6120 §8.4: a namespace nobody understands. The other kind of a known request is refused as such, to
             // those who may ask at all.
             let isKnown = answers.accesses(of: query, target).contains { allows($0, from: from, account: account) }
-            return router.bounce(.iq(iq), isKnown ? .notAllowed : .serviceUnavailable)
+            return refuse(iq, isKnown ? .notAllowed : .serviceUnavailable)
         }
         guard allows(entry.access, from: from, account: account) else {
             // Strangers cannot tell what is not for them from what is not there. RFC 6121 §8.5.2.1.1.
-            let error: StanzaError = account == nil ? .forbidden : .serviceUnavailable
-            return router.bounce(.iq(iq), error)
+            return refuse(iq, account == nil ? .forbidden : .serviceUnavailable)
         }
         let request = IQRequest(
             iq: iq, from: from, query: query, host: self, account: account, resource: server.localResource(from),
             followUps: FollowUps())
         run(entry, request)
+    }
+
+    /// Answers a request that is not even tried. To its sender any answer tells that what it sent before was taken, so
+    /// this one waits for the disk like the others.
+    private func refuse(_ iq: IQ, _ error: StanzaError) {
+        guard let fence = router.fence else { return router.bounce(.iq(iq), error) }
+        fence.whenAnswerable { lost in
+            self.router.bounce(.iq(iq), lost == nil ? error : StanzaError(.internalServerError, .wait))
+        }
     }
 
     private func run(_ entry: IQTable.Entry, _ request: IQRequest) {
