@@ -3,11 +3,7 @@ import ServerKit
 /// Who is here, who was, and sending them away. XEP-0133 §4.5, §4.9, §4.10.
 extension Admin {
     func addSessionCommands(_ host: ModuleHost) {
-        let logins = host.store("logins", of: Timestamp.self)
-        host.observe(.resourceBound) { event in
-            let account = event.resource.account
-            if !account.isTemporary { logins.set(host.clock.date, for: account.name) }
-        }
+        let logins = LoginTimes(host)
         host.command(
             .administration(
                 "end-user-session", "End User Session",
@@ -38,11 +34,11 @@ extension Admin {
     }
 
     private func lastLogins(
-        _ form: DataForm, _ host: ModuleHost, _ logins: KeyValueStore<Timestamp>
+        _ form: DataForm, _ host: ModuleHost, _ logins: LoginTimes
     ) async throws -> AdHocCommand.Step {
         let names = try await host.accountNames(form)
         var times: [String] = []
-        for name in names { times.append(try await logins.value(for: name)?.description ?? "") }
+        for name in names { times.append(try await logins.lastLogin(of: name)?.description ?? "") }
         let jids = names.map { "\($0)@\(host.domain)" }
         return .results(
             DataFormField("accountjids", .jidMulti, values: jids),

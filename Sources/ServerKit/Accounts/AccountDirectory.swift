@@ -190,12 +190,19 @@ public final class AccountDirectory {
         return account
     }
 
-    /// Runs all loaders, those included that are registered meanwhile.
+    /// Runs all loaders, those included that are registered meanwhile. They read at the same time: the storage's thread
+    /// then wakes up once for all of them.
     private func runLoaders(_ account: Account) async throws {
         var done: Set<Int> = []
-        while let loader = loaders.first(where: { !done.contains($0.id) }) {
-            done.insert(loader.id)
-            try await loader.body(account)
+        while true {
+            let due = loaders.filter { !done.contains($0.id) }
+            guard !due.isEmpty else { return }
+            done.formUnion(due.map(\.id))
+            let tasks = due.map { loader in
+                let body = loader.body
+                return Task { @ServerActor in try await body(account) }
+            }
+            for task in tasks { try await task.value }
         }
     }
 

@@ -41,17 +41,17 @@ public struct AccountStore: Sendable {
         records = storage.values("accounts", on: host, of: AccountRecord.self)
     }
 
-    public func record(of localpart: String) async throws(StorageError) -> AccountRecord? {
+    nonisolated(nonsending) public func record(of localpart: String) async throws(StorageError) -> AccountRecord? {
         try await records.value(for: localpart)
     }
 
     /// A page of the localparts, in order.
-    public func names(after: String? = nil, limit: Int = 1_000) async throws(StorageError) -> [String] {
+    nonisolated(nonsending) public func names(after: String? = nil, limit: Int = 1_000) async throws(StorageError) -> [String] {
         try await records.owners(after: after, limit: limit)
     }
 
     /// How many accounts there are.
-    public func count() async throws(StorageError) -> Int {
+    nonisolated(nonsending) public func count() async throws(StorageError) -> Int {
         try await records.count()
     }
 
