@@ -117,7 +117,7 @@ final class ServerProcess {
     private static func unchangeable(_ old: ServerConfiguration, _ new: ServerConfiguration) -> [String] {
         let keys = [
             ("data_directory", old.dataDirectory != new.dataDirectory), ("storage", old.storage != new.storage),
-            ("durability", old.durability != new.durability), ("loops", old.loops != new.loops),
+            ("durability", old.durability != new.durability),
             ("log.format", old.log.format != new.log.format),
         ]
         return keys.filter(\.1).map { key, _ in "A new value of \(key) counts from the next start on." }

@@ -13,8 +13,6 @@ public struct ServerConfiguration: Sendable {
     public let log: Log
     /// When a write counts as done.
     public let durability: Durability
-    /// Event loops; one is best on small machines.
-    public let loops: Int
     /// The name of the storage driver's module.
     public let storage: String
     /// The domains with accounts, in the order of the file.
@@ -79,8 +77,6 @@ public struct ServerConfiguration: Sendable {
         }
         durability = config.choice(
             "durability", default: .full, "Whether acknowledged stanzas survive a power cut, or only a crash.")
-        loops = config.int(
-            "loops", default: 1, in: 1...256, "Event loops; more than one pays off on machines with many cores.")
         storage = config.string("storage", default: "sqlite", "The module that stores everything.")
         listen = config.section("listen", "Where to listen: ports, addresses with ports, lists of them, or off.") {
             config in

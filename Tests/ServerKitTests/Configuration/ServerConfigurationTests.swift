@@ -56,7 +56,6 @@ private func read(_ text: String) throws -> (configuration: ServerConfiguration,
         let (configuration, problems) = try read("")
         #expect(problems == [])
         #expect(configuration.storage == "sqlite")
-        #expect(configuration.loops == 1)
         #expect(configuration.listen["http"]?.map(\.description) == ["127.0.0.1:5280"])
     }
 
@@ -134,7 +133,6 @@ private func read(_ text: String) throws -> (configuration: ServerConfiguration,
                 ]
             ),
             ("listen: { s2s: 5269 }", ["martlet.yaml:1: listen.s2s: no such option. Did you mean \"c2s\"?"]),
-            ("loops: 0", ["martlet.yaml:1: loops: 0 is out of range; allowed: 1 to 256."]),
             (
                 "moduls: {}\nhost: {}",
                 [
