@@ -111,6 +111,10 @@ public struct ModulePlanner: Sendable {
     /// What is wrong with the modules of a configuration: unknown ones, options, dependencies.
     public func problems(in configuration: ServerConfiguration) -> [ConfigProblem] {
         var problems = configuration.problems(knownModules: names)
+        for component in configuration.components where names.contains(component.module) {
+            let message = "the module \(component.module) serves no domain of its own."
+            problems.append(ConfigProblem(message, at: component.position, path: "components.\(component.name)"))
+        }
         for host in configuration.hosts.map(\.name) {
             for planned in plan(configuration, host: host) {
                 problems += planned.type.problems(with: planned.options)

@@ -181,6 +181,7 @@ private final class Broken: Module {
 
     @Test("Wrong configurations are refused as a whole, with a way out", arguments: [
         ("modules: { c: on, b: { sise: 3 } }", "modules.b.sise: no such option. Did you mean \"size\"?"),
+        ("components: { rooms.example.org: { module: b } }", "rooms.example.org: the module b serves no domain of its own."),
         ("modules: { c: on, b: { size: 10 } }", "modules.b.size: "),
         ("modules: { c: on, bb: on }", "modules.bb: no such module."),
         ("modules: { c: off }", "the module b needs the module c, which is off."),
