@@ -30,6 +30,7 @@ SCENARIOS = {
     "slixmpp_core": Scenario(180),
     "slixmpp_restart": Scenario(120),
     "slixmpp_hostile": Scenario(240),
+    "channel_binding": Scenario(60),
     "profanity": Scenario(180, ("profanity", "tmux")),
     "mcabber": Scenario(90, ("mcabber", "tmux")),
     "gajim": Scenario(180, ("gajim", "gir1.2-secret-1", "python3-dbus", *DESKTOP)),

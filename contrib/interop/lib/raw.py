@@ -20,10 +20,12 @@ PATIENCE = 10
 class RawStream:
     """Connected on construction, nothing sent yet. Every read is bounded by `PATIENCE` seconds."""
 
-    def __init__(self, domain: str, authority: pathlib.Path, direct: bool = False):
+    def __init__(self, domain: str, authority: pathlib.Path, direct: bool = False, transport=None):
+        """`transport` takes the place of a socket that is connected and secured already."""
         self._domain = domain
         self._authority = authority
-        self._socket = socket.create_connection((ADDRESS, PORTS[1] if direct else PORTS[0]), timeout=PATIENCE)
+        self._socket = transport or socket.create_connection(
+            (ADDRESS, PORTS[1] if direct else PORTS[0]), timeout=PATIENCE)
         self._restart()
         if direct:
             self.handshake()
@@ -33,6 +35,10 @@ class RawStream:
 
     def __exit__(self, *_) -> None:
         self._socket.close()
+
+    @property
+    def transport(self):
+        return self._socket
 
     def handshake(self, context: ssl.SSLContext | None = None) -> None:
         context = context or ssl.create_default_context(cafile=str(self._authority))

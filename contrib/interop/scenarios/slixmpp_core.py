@@ -45,7 +45,7 @@ async def logins(stage: Stage) -> None:
         await client.login()
         expect(client["feature_mechanisms"].mech.name.startswith("SCRAM-SHA-"), client["feature_mechanisms"].mech.name)
         await client.logout()
-    with stage.step("login by SCRAM with channel binding over TLS 1.2"):
+    with stage.step("-PLUS is offered, and a client that cannot bind the channel our way logs in without"):
         # Python's ssl knows tls-unique only, which TLS 1.3 does not have (RFC 9266 §3).
         client = stage.client(jid, tls=ssl.TLSVersion.TLSv1_2)
         await client.login()
