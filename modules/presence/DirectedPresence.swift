@@ -3,19 +3,26 @@ import ServerKit
 /// Presence with an address, for rooms and chats with strangers. RFC 6121 §4.6.
 extension PresenceExchange {
     /// The addresses that have seen a resource by directed presence alone. RFC 6121 §4.6.1.
-    @ServerActor
-    final class DirectedPresence {
+    struct DirectedPresence: Sendable, Codable {
         private(set) var addresses: Set<JID> = []
         /// How many of them share a bare JID.
         private var bareCounts: [JID: Int] = [:]
 
         init() {}
 
-        func insert(_ jid: JID) {
+        init(from decoder: any Decoder) throws {
+            for jid in try [JID](from: decoder) { insert(jid) }
+        }
+
+        func encode(to encoder: any Encoder) throws {
+            try Array(addresses).encode(to: encoder)
+        }
+
+        mutating func insert(_ jid: JID) {
             if addresses.insert(jid).inserted { bareCounts[jid.bare, default: 0] += 1 }
         }
 
-        func remove(_ jid: JID) {
+        mutating func remove(_ jid: JID) {
             guard addresses.remove(jid) != nil else { return }
             let count = bareCounts[jid.bare, default: 1] - 1
             bareCounts[jid.bare] = count > 0 ? count : nil
@@ -39,14 +46,14 @@ extension PresenceExchange {
         }
         // Rule 1: those who get the broadcasts get the last one, too.
         if resource.isAvailable, resource.account.isVisible(to: to) { return false }
-        let directed = resource[Directed.self] ?? DirectedPresence()
-        resource[Directed.self] = directed
+        var directed = resource[Directed.self] ?? DirectedPresence()
         guard directed.addresses.contains(to) || directed.addresses.count < options.directedLimit else {
             resource.account.host.router.bounce(
                 .presence(presence), .resourceConstraint("This client shows its presence to too many already."))
             return true
         }
         directed.insert(to)
+        resource[Directed.self] = directed
         return false
     }
 

@@ -39,6 +39,7 @@ final class PresenceExchange: Module {
         host.observe(.resourceClosed) { self.takeBackDirectedPresence(of: $0.resource, nil) }
         host.filter(.iqArrived) { self.admit($0) }
         host.provide((any PresenceBroadcast).self, self)
+        host.keepWithSession(Directed.self)
     }
 
     func reconfigure(_ options: Options) -> Bool {

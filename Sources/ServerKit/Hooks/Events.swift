@@ -7,6 +7,9 @@ public struct MessageEvent {
     public let origin: Resource?
     /// The resources it was given to; known once it is delivered.
     public var reached: [Resource] = []
+    /// The id under which the account's archive keeps it; nil when it does not. Set by the archive when it may
+    /// transform the event.
+    public var archiveID: String?
 
     public init(account: Account, message: Message, origin: Resource? = nil) {
         self.account = account
@@ -36,10 +39,10 @@ public struct PresenceEvent {
     }
 }
 
-/// An IQ that arrives at a local account or host, before it is answered or passed on.
+/// An IQ that a client sends, or that arrives at a local account or host, before it is answered or passed on.
 public struct IQEvent {
     public let host: Host
-    /// The account it is for; nil when it is for the host.
+    /// The account that sends it or that it is for; nil when it is for the host.
     public let account: Account?
     public let iq: IQ
 }
@@ -55,6 +58,17 @@ public struct ResourceEvent {
     public let resource: Resource
     /// The presence that made it so.
     public var presence: Presence?
+}
+
+/// A stanza waits for a resource's client.
+public struct StanzaDelayEvent {
+    public let resource: Resource
+    public let stanza: Stanza
+
+    public init(resource: Resource, stanza: Stanza) {
+        self.resource = resource
+        self.stanza = stanza
+    }
 }
 
 /// Something happened to an account.
@@ -84,6 +98,8 @@ extension Hook where Event == PresenceEvent {
 }
 
 extension Hook where Event == IQEvent {
+    /// A client sends an IQ request: filter.
+    public static var iqSent: Self { Hook("iq-sent") { $0.iqSent } }
     /// An IQ request arrives: filter.
     public static var iqArrived: Self { Hook("iq-arrived") { $0.iqArrived } }
 }
@@ -100,8 +116,19 @@ extension Hook where Event == ResourceEvent {
     public static var resourceAvailable: Self { Hook("resource-available") { $0.resourceAvailable } }
     /// An available resource has become unavailable: observe.
     public static var resourceUnavailable: Self { Hook("resource-unavailable") { $0.resourceUnavailable } }
+    /// The stream of a resource was lost, or the server stops: claim it to keep the resource for its client, which may
+    /// come back with another stream. Whoever does removes it in the end (``Account/remove(_:)``).
+    public static var resourceDetaching: Self { Hook("resource-detaching") { $0.resourceDetaching } }
+    /// A resource that outlived a restart of the server is back, with its presence and what modules kept with it:
+    /// observe, to learn what a module would know of it otherwise.
+    public static var resourceRestored: Self { Hook("resource-restored") { $0.resourceRestored } }
     /// A resource is gone: observe.
     public static var resourceClosed: Self { Hook("resource-closed") { $0.resourceClosed } }
+}
+
+extension Hook where Event == StanzaDelayEvent {
+    /// A stanza for a resource waits, because its client is gone or has been silent for some time: observe.
+    public static var stanzaDelayed: Self { Hook("stanza-delayed") { $0.stanzaDelayed } }
 }
 
 extension Hook where Event == AccountEvent {

@@ -104,16 +104,35 @@ public final class Account: Entity {
         return resource
     }
 
-    /// Takes away a resource whose stream ended. If it was available, everybody who saw it learns that it is not any
+    /// Puts back a resource that outlived a restart of the server, as it was. No module is told that it was bound or
+    /// became available, for that was before; see ``Hook/resourceRestored``.
+    ///
+    /// - Parameter restore: gives it back what modules kept with it.
+    /// - Returns: nil when the resourcepart is taken.
+    public func restore(
+        _ resourcepart: String, presence: Presence?, link: any ResourceLink, restore: (Resource) -> Void
+    ) -> Resource? {
+        guard resource(resourcepart) == nil else { return nil }
+        let full = JID(unchecked: jid.localpart, domainpart: jid.domainpart, resourcepart: resourcepart)
+        let resource = Resource(jid: full, account: self, link: link)
+        resources.append(resource)
+        restore(resource)
+        resource.restorePresence(presence)
+        lastUse = host.server.clock.now
+        host.hooks.resourceRestored.notify(ResourceEvent(resource: resource, presence: presence))
+        return resource
+    }
+
+    /// Takes away a resource whose stream ended for good. If it was available, everybody who saw it learns that it is not any
     /// more (RFC 6121 §4.5.2).
-    func remove(_ resource: Resource) {
+    public func remove(_ resource: Resource) {
         guard resources.contains(where: { $0 === resource }) else { return }
         host.router.track(nil) {
             resource.setPresence(nil)
+            // Telling the others may have cost one of them its stream, too.
+            resources.removeAll { $0 === resource }
             host.hooks.resourceClosed.notify(ResourceEvent(resource: resource))
         }
-        // Telling the others may have cost one of them its stream, too.
-        resources.removeAll { $0 === resource }
         lastUse = host.server.clock.now
         if resources.isEmpty, isTemporary { host.discardTemporary(self) }
     }

@@ -13,6 +13,10 @@ public final class Host: Entity {
     public let commands = CommandRegistry()
     /// What is negotiated on the host's streams.
     public let negotiation = StreamNegotiation()
+    /// What is negotiated inside of that.
+    public let inline = InlineNegotiation()
+    /// What modules keep with resources across restarts.
+    public let sessionState = SessionState()
     let answers = IQTable()
     var log: Logger
     private var services: [ObjectIdentifier: Any] = [:]

@@ -1,24 +1,3 @@
-/// The stream, or whatever takes its place, that carries a resource's stanzas to its client.
-@ServerActor
-public protocol ResourceLink: AnyObject {
-    /// Sends a stanza to the client, in order.
-    func deliver(_ stanza: Stanza)
-    /// Ends the stream.
-    func close(_ error: StreamError?)
-    /// Bytes that the client has not read yet.
-    var backlog: Int { get }
-    /// How the client is connected: `address`, `tls`, `mechanism`.
-    var details: [String: String] { get }
-    /// When the client last sent a byte, by the server's clock; nil while no client is connected.
-    var lastHeard: Duration? { get }
-}
-
-extension ResourceLink {
-    public var backlog: Int { 0 }
-    public var details: [String: String] { [:] }
-    public var lastHeard: Duration? { nil }
-}
-
 /// A client of an account, bound to a full JID. RFC 6120 §7.
 @ServerActor
 public final class Resource {
@@ -47,7 +26,12 @@ public final class Resource {
     /// When the client last sent a stanza, by the server's clock.
     public private(set) var lastActivity: Duration
 
-    weak var link: (any ResourceLink)?
+    /// What holds stanzas back while the client wants few; nil while it wants all.
+    public var gate: (any ResourceGate)?
+    /// How many stanzas the client has sent, modulo 2³²; those included that were refused. XEP-0198 §4.
+    public private(set) var receivedCount: UInt32 = 0
+
+    private weak var link: (any ResourceLink)?
     private var slots = Slots()
 
     init(jid: JID, account: Account, link: any ResourceLink) {
@@ -66,8 +50,20 @@ public final class Resource {
         set { slots.set(key, newValue) }
     }
 
-    /// Gives the client a stanza.
-    public func send(_ stanza: Stanza) { link?.deliver(stanza) }
+    func hasValue<Key: ResourceKey>(_ key: Key.Type) -> Bool { slots.contains(key) }
+
+    /// Puts another link in the place of the one that carries the stanzas: that of another stream, or one that wraps
+    /// it. Whoever attaches it keeps it.
+    public func attach(_ link: any ResourceLink) { self.link = link }
+
+    /// Gives the client a stanza, now or when its gate lets it pass.
+    public func send(_ stanza: Stanza) {
+        if let gate { gate.take(stanza, for: self) } else { link?.deliver(stanza) }
+    }
+
+    /// For the gate: gives the client a stanza now.
+    public func sendPastGate(_ stanza: Stanza) { link?.deliver(stanza) }
+
     public func send(_ message: Message) { send(.message(message)) }
     public func send(_ presence: Presence) { send(.presence(presence)) }
     public func send(_ iq: IQ) { send(.iq(iq)) }
@@ -80,6 +76,9 @@ public final class Resource {
 
     /// Ends the client's stream.
     public func close(_ error: StreamError? = nil) { link?.close(error) }
+
+    /// Counts a stanza that the client has sent. Comes before it is handled.
+    func countReceived() { receivedCount &+= 1 }
 
     /// Takes a stanza from the client. Its `from`, if any, was compared with ``jid`` by the stream.
     public func receive(_ stanza: Stanza) {
@@ -106,8 +105,20 @@ public final class Resource {
         case .iq(var iq):
             // RFC 6120 §10.3.3: without an address it is for the own account.
             if iq.to == nil { iq.to = jid.bare }
-            account.host.router.route(iq)
+            receive(iq)
         }
+    }
+
+    private func receive(_ iq: IQ) {
+        let host = account.host
+        if iq.isRequest {
+            switch host.hooks.iqSent.verdict(on: IQEvent(host: host, account: account, iq: iq)) {
+            case .drop: return
+            case .bounce(let error): return host.router.bounce(.iq(iq), error)
+            case .pass: break
+            }
+        }
+        host.router.route(iq)
     }
 
     private func receive(_ message: Message) {
@@ -139,6 +150,9 @@ public final class Resource {
         if !hooks.isClaimed(event), event.presence.to != nil { account.host.router.route(event.presence) }
         hooks.notify(event)
     }
+
+    /// Gives a resource that was restored the presence it had. Nobody is told: for everybody it was never away.
+    func restorePresence(_ presence: Presence?) { self.presence = presence }
 
     /// Records the presence that the client broadcast. It becomes unavailable by a presence of that type, or by nil
     /// when it left without one.

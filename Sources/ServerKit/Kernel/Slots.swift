@@ -31,6 +31,11 @@ struct Slots {
         }
     }
 
+    func contains(_ key: Any.Type) -> Bool {
+        let id = ObjectIdentifier(key)
+        return values.contains { $0.key == id }
+    }
+
     mutating func remove(_ key: Any.Type) {
         values.removeAll { $0.key == ObjectIdentifier(key) }
     }

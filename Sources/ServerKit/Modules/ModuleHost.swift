@@ -195,6 +195,26 @@ public final class ModuleHost {
         onUnload { negotiation.setIQHandler(name, namespace, nil) }
     }
 
+    /// Answers an element inside of another negotiation: see ``InlineStep``. Without a module that negotiates so, it is
+    /// never asked.
+    ///
+    /// - Parameter feature: what advertises it there; nil for what needs no advertising.
+    public func inline(
+        _ step: InlineStep, _ name: String, _ namespace: Namespace, feature: Element? = nil,
+        _ body: @escaping @ServerActor (ClientStream, Element) async -> InlineAnswer?
+    ) {
+        let negotiation = host.inline
+        let id = negotiation.add(step, name, namespace, rank: rank, feature, body)
+        onUnload { negotiation.remove(id) }
+    }
+
+    /// Adds to what a client is told when it binds a resource with Bind 2. XEP-0386 §4.
+    public func reportOnBind(_ body: @escaping @ServerActor (ClientStream) async -> Element?) {
+        let negotiation = host.inline
+        let id = negotiation.addReport(rank: rank, body)
+        onUnload { negotiation.remove(id) }
+    }
+
     // MARK: Accounts and stores
 
     /// Loads what the module keeps with each account, before any stanza reaches it. Stanzas from and to accounts that
@@ -211,6 +231,14 @@ public final class ModuleHost {
         for account in accounts.loadedAccounts {
             account.load { $0[key] = try await body($0) }
         }
+    }
+
+    /// Keeps this value of a resource across restarts of the server, as long as its client may resume its stream.
+    public func keepWithSession<Key: ResourceKey>(_ key: Key.Type) where Key.Value: Codable & Sendable {
+        let state = host.sessionState
+        let name = "\(module).\(key)"
+        state.add(name, key)
+        onUnload { state.remove(name) }
     }
 
     /// One value per account.

@@ -122,7 +122,7 @@ public final class ClientStream {
 
     /// The connection is gone.
     public func connectionLost(_ reason: String) {
-        guard finish() else { return }
+        guard finish(.lost) else { return }
         log.debug("Connection lost", metadata: ["reason": "\(reason)"])
     }
 
@@ -188,6 +188,12 @@ public final class ClientStream {
             throw StreamError(.invalidFrom, "This stream belongs to another account.")
         }
         phase = .negotiating
+        sendFeatures()
+    }
+
+    /// Tells the client what can be negotiated now. RFC 6120 §4.3.2.
+    public func sendFeatures() {
+        guard let host else { return }
         send(host.negotiation.features(for: self))
     }
 
@@ -257,6 +263,7 @@ public final class ClientStream {
     }
 
     private func receive(_ element: Element, _ resource: Resource) throws(StreamError) {
+        if ["message", "presence", "iq"].contains(element.name) { resource.countReceived() }
         let stanza: Stanza?
         do throws(StanzaError) { stanza = try Stanza.parse(element) } catch { return try refuse(element, error) }
         guard let stanza else { throw StreamError(.unsupportedStanzaType) }
@@ -315,14 +322,15 @@ public final class ClientStream {
         try transport.startTLS(tls)
     }
 
-    /// Records who authenticated; a new header is due. RFC 6120 §6.4.6.
-    public func authenticate(_ localpart: String, mechanism: String? = nil) {
+    /// Records who authenticated; a new header is due (RFC 6120 §6.4.6), unless the stream goes on as it is
+    /// (XEP-0388 §2.6.2).
+    public func authenticate(_ localpart: String, mechanism: String? = nil, restarts: Bool = true) {
         authenticated = localpart
         self.mechanism = mechanism
         // The client may have gone while its password was looked at.
         guard !isClosing else { return discardUnbound() }
         // What the client sent before it could know was meant for the stream that ends here.
-        restart()
+        if restarts { restart() }
         flow = TokenBucket()
         reader.limits = server.limits.authenticated
     }
@@ -362,7 +370,21 @@ public final class ClientStream {
         phase = .bound(resource)
     }
 
+    /// Gives up the resource, which another stream carries on, and ends. XEP-0198 §5.
+    public func yieldResource() {
+        guard case .bound = phase else { return }
+        phase = .negotiating
+        close(StreamError(.conflict, "The session goes on with another connection."))
+    }
+
     // MARK: The end
+
+    private enum End {
+        /// One of the two closed it.
+        case closed
+        /// It broke, or stops with the server: the session may go on.
+        case lost
+    }
 
     /// Ends the stream, with an error or without. RFC 6120 §4.4, §4.9.1.
     public func close(_ error: StreamError? = nil) {
@@ -373,7 +395,8 @@ public final class ClientStream {
             send(error.element)
         }
         server.write(to: self) { $0.raw("</stream:stream>") }
-        leave()
+        let isOurs = error?.condition == .systemShutdown || error?.condition == .connectionTimeout
+        leave(isOurs ? .lost : .closed)
         // The peer may have been cut off for not reading.
         if case .closed = phase { return }
         phase = .closing
@@ -390,23 +413,25 @@ public final class ClientStream {
     }
 
     private func endTransport() {
-        if finish() { transport.close() }
+        if finish(.closed) { transport.close() }
     }
 
     /// Whether this call was the one that ended the stream.
-    private func finish() -> Bool {
+    private func finish(_ end: End) -> Bool {
         if case .closed = phase { return false }
-        leave()
+        leave(end)
         phase = .closed
         onClose?()
         onClose = nil
         return true
     }
 
-    private func leave() {
+    private func leave(_ end: End) {
         held.removeAll()
         if case .bound(let resource) = phase {
             phase = .closing
+            let hooks = resource.account.host.hooks
+            if end == .lost, hooks.resourceDetaching.isClaimed(ResourceEvent(resource: resource)) { return }
             resource.account.remove(resource)
         } else {
             discardUnbound()
@@ -434,7 +459,7 @@ public final class ClientStream {
         bytes.withUnsafeBytes { trace("out", $0) }
         transport.write(bytes)
         // A client that never reads must not fill the server's memory.
-        if transport.backlog > server.limits.outputBacklog, finish() {
+        if transport.backlog > server.limits.outputBacklog, finish(.lost) {
             log.info("Output limit exceeded", metadata: ["backlog": "\(transport.backlog)"])
             transport.close()
         }
