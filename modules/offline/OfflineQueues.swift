@@ -113,8 +113,12 @@ final class OfflineQueues {
     private func message(of item: ArchiveItem<[UInt8]>, _ account: Account) -> Message? {
         do {
             var message = try Message(Element.parse(item.value))
-            let stamp = Timestamp(microseconds: item.time)
-            message.payload.append(Delay(stamp: stamp, from: account.host.jid, reason: "Offline Storage").element)
+            // A session that ended may have said already when the message was sent to its client first.
+            let isStamped = message.payload.children("delay", .delay).contains { $0.jid("from") == account.host.jid }
+            if !isStamped {
+                let stamp = Timestamp(microseconds: item.time)
+                message.payload.append(Delay(stamp: stamp, from: account.host.jid, reason: "Offline Storage").element)
+            }
             return message
         } catch {
             host.log.error("An offline message cannot be read", metadata: ["reason": "\(error)", "id": "\(item.id)"])

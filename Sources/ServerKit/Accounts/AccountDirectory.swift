@@ -35,6 +35,13 @@ public final class AccountDirectory {
     /// The account, if it is in memory.
     public func loadedAccount(_ localpart: String) -> Account? { loaded[localpart] }
 
+    /// Accounts that have resources although they are not in memory yet: their clients may resume what they had before
+    /// the server was started.
+    private var expected: Set<String> = []
+
+    /// Says which accounts get resources back as soon as they are loaded. What is sent to them loads them until then.
+    public func expectResources(of names: Set<String>) { expected = names }
+
     /// How many resources are connected.
     public var resourceCount: Int { loaded.values.reduce(0) { $0 + $1.resources.count } }
 
@@ -52,7 +59,9 @@ public final class AccountDirectory {
         if let account = loaded[localpart] { return account.receive(stanza) }
         // RFC 6121 §8.5.2.2.2: nobody is there to see who comes and goes. An account that is not loaded has no
         // resources, and need not be loaded to learn that.
-        if case .presence(let presence) = stanza, presence.kind == .available || presence.kind == .unavailable {
+        if case .presence(let presence) = stanza, presence.kind == .available || presence.kind == .unavailable,
+            !expected.contains(localpart)
+        {
             return
         }
         let fence = host.router.fence
@@ -178,6 +187,7 @@ public final class AccountDirectory {
             let outcome: Result<Account?, any Error>
             do { outcome = .success(try await self.read(localpart)) } catch { outcome = .failure(error) }
             self.loading.remove(localpart)
+            self.expected.remove(localpart)
             self.finishLoading(localpart, outcome)
         }
     }

@@ -388,11 +388,22 @@ public final class ClientStream {
 
     /// Ends the stream, with an error or without. RFC 6120 §4.4, §4.9.1.
     public func close(_ error: StreamError? = nil) {
+        close(error, detail: nil)
+    }
+
+    /// Ends the stream with an error that has a condition of its own protocol. RFC 6120 §4.9.4.
+    public func close(_ error: StreamError, with condition: Element) {
+        close(error, detail: condition)
+    }
+
+    private func close(_ error: StreamError?, detail: Element?) {
         guard !isClosing else { return }
         if !headerWasSent { sendHeader(to: nil) }
         if let error {
             log.debug("Stream error", metadata: ["reason": "\(error.condition.rawValue): \(error.text ?? "")"])
-            send(error.element)
+            var element = error.element
+            if let detail { element.append(detail) }
+            send(element)
         }
         server.write(to: self) { $0.raw("</stream:stream>") }
         let isOurs = error?.condition == .systemShutdown || error?.condition == .connectionTimeout

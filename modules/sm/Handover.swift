@@ -1,0 +1,59 @@
+import ServerKit
+
+/// What becomes of stanzas that a client never acknowledged and will not get any more. XEP-0198 §4: as if they had been
+/// sent to a resource that is not available.
+@ServerActor
+struct Handover {
+    private let account: Account
+    private let jid: JID
+
+    init(_ resource: Resource) {
+        account = resource.account
+        jid = resource.jid
+    }
+
+    func take(_ stanza: Stanza) {
+        switch stanza {
+        case .message(let message): take(message)
+        case .iq:
+            // RFC 6121 §8.5.3.2.3.
+            account.host.router.bounce(stanza, .serviceUnavailable)
+        case .presence:
+            // It told of a moment that has passed; requests for subscriptions are kept by the roster.
+            break
+        }
+    }
+
+    private func take(_ message: Message) {
+        switch message.kind {
+        case .error, .headline: break
+        case .groupchat:
+            // The room learns that its occupant is gone.
+            account.host.router.bounce(.message(message), .recipientUnavailable)
+        case .chat, .normal:
+            // What the account writes to itself without words of its own are copies for its clients, not messages.
+            if message.from == account.jid, !message.has("body") { return }
+            deliver(message)
+        }
+    }
+
+    private func deliver(_ message: Message) {
+        let others = account.resources.filter { $0.isAvailable && $0.priority >= 0 }
+        let host = account.host
+        guard others.isEmpty else {
+            // All clients get what was sent to the account, and this one was not more than the others.
+            if message.to?.isFull == true { for other in others { other.send(message) } }
+            return
+        }
+        let event = MessageEvent(account: account, message: message)
+        if host.hooks.messageUndelivered.isClaimed(event) { return }
+        // Nothing is lost that the archive has.
+        let isArchived = message.payload.children("stanza-id", .stanzaID).contains { $0.jid("by") == account.jid }
+        if !isArchived { host.router.bounce(.message(message), .serviceUnavailable) }
+    }
+}
+
+extension Namespace {
+    /// XEP-0359 §3.
+    fileprivate static let stanzaID: Namespace = "urn:xmpp:sid:0"
+}

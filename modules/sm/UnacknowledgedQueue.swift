@@ -1,0 +1,71 @@
+import ServerKit
+
+/// What was sent to a client and not acknowledged yet, and the counter of what was sent. XEP-0198 §4.
+struct UnacknowledgedQueue {
+    struct Item {
+        var stanza: Stanza
+        /// When it was sent first, by the server's clock.
+        let time: Duration
+        let size: Int
+    }
+
+    /// The client says that it got more than it was sent. XEP-0198 §6.
+    struct HandledCountTooHigh: Error, Equatable {
+        let h: UInt32
+        let sent: UInt32
+    }
+
+    private(set) var items: [Item] = []
+    /// What the stanzas take, in bytes.
+    private(set) var size = 0
+    /// Stanzas sent so far, modulo 2³².
+    private(set) var sent: UInt32
+
+    init(sent: UInt32 = 0) {
+        self.sent = sent
+    }
+
+    /// Stanzas acknowledged so far, modulo 2³².
+    var acknowledged: UInt32 { sent &- UInt32(truncatingIfNeeded: items.count) }
+
+    mutating func append(_ stanza: Stanza, at time: Duration) {
+        let item = Item(stanza: stanza, time: time, size: stanza.size)
+        items.append(item)
+        size += item.size
+        sent &+= 1
+    }
+
+    /// Takes an acknowledgement, which may be an old one.
+    ///
+    /// - Returns: how many stanzas it was for.
+    @discardableResult
+    mutating func acknowledge(_ h: UInt32) throws(HandledCountTooHigh) -> Int {
+        let count = h &- acknowledged
+        guard count <= UInt32(truncatingIfNeeded: items.count) else {
+            // Half of the circle lies behind: said again, or overtaken.
+            if acknowledged &- h < UInt32.max / 2 { return 0 }
+            throw HandledCountTooHigh(h: h, sent: sent)
+        }
+        for item in items.prefix(Int(count)) { size -= item.size }
+        // An idle client's queue holds no memory.
+        if Int(count) == items.count { items = [] } else { items.removeFirst(Int(count)) }
+        return Int(count)
+    }
+
+    /// Takes everything out.
+    mutating func removeAll() -> [Item] {
+        defer { (items, size) = ([], 0) }
+        return items
+    }
+}
+
+extension Stanza {
+    /// What it takes in memory, nearly: its content, and as much again as an empty one.
+    fileprivate var size: Int {
+        switch self {
+        case .message(let message): 256 + message.payload.estimatedSize
+        case .presence(let presence): 256 + presence.payload.estimatedSize
+        case .iq(let iq): 256 + iq.payload.estimatedSize
+        }
+    }
+}
