@@ -99,10 +99,14 @@ public final class Stage {
     }
 
     /// Stops the server and starts another one on the same storage. Whoever was on stage has left it.
-    public func restart() async throws {
+    ///
+    /// - Parameter pause: how long nothing runs.
+    public func restart(after pause: Duration = .zero) async throws {
         await server.stop()
         for actor in actors { actor.drop() }
         actors = []
+        let end = clock.now + pause
+        while clock.runNext(until: end) {}
         server = try Self.makeServer(modules, config, driver, clock)
         try await server.start()
     }

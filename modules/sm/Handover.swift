@@ -12,9 +12,10 @@ struct Handover {
         jid = resource.jid
     }
 
-    func take(_ stanza: Stanza) {
+    /// - Parameter time: when the stanza was sent to the client, by the server's clock.
+    func take(_ stanza: Stanza, since time: Duration) {
         switch stanza {
-        case .message(let message): take(message)
+        case .message(let message): take(message, time)
         case .iq:
             // RFC 6121 §8.5.3.2.3.
             account.host.router.bounce(stanza, .serviceUnavailable)
@@ -24,7 +25,7 @@ struct Handover {
         }
     }
 
-    private func take(_ message: Message) {
+    private func take(_ message: Message, _ time: Duration) {
         switch message.kind {
         case .error, .headline: break
         case .groupchat:
@@ -33,16 +34,19 @@ struct Handover {
         case .chat, .normal:
             // What the account writes to itself without words of its own are copies for its clients, not messages.
             if message.from == account.jid, !message.has("body") { return }
-            deliver(message)
+            // Pages of an archive can be asked for again.
+            if message.has("result", .mam) { return }
+            deliver(message, time)
         }
     }
 
-    private func deliver(_ message: Message) {
+    private func deliver(_ message: Message, _ time: Duration) {
         let others = account.resources.filter { $0.isAvailable && $0.priority >= 0 }
         let host = account.host
         guard others.isEmpty else {
-            // All clients get what was sent to the account, and this one was not more than the others.
-            if message.to?.isFull == true { for other in others { other.send(message) } }
+            // Those who were there got what was sent to the account.
+            let isForAll = message.to?.isFull != true
+            for other in others where !isForAll || (other.availableSince ?? .zero) > time { other.send(message) }
             return
         }
         let event = MessageEvent(account: account, message: message)
@@ -56,4 +60,6 @@ struct Handover {
 extension Namespace {
     /// XEP-0359 §3.
     fileprivate static let stanzaID: Namespace = "urn:xmpp:sid:0"
+    /// XEP-0313 §4.
+    fileprivate static let mam: Namespace = "urn:xmpp:mam:2"
 }

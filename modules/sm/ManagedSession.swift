@@ -11,16 +11,16 @@ final class ManagedSession: ResourceLink {
     /// How the session stands to its client.
     enum Link {
         case attached(ClientStream)
-        /// The stream is there, but must not carry stanzas before the client knows that it resumes.
+        /// The stream is there, but the client does not know yet that it resumes, or has not got all that it missed.
         case resuming(ClientStream)
-        /// The client is gone, and may come back until the action ends the session.
+        /// The client is gone, and may come back until the action ends the session; nil while it is coming back.
         case detached(ScheduledAction?)
         case ended
     }
 
     /// The name by which the client resumes it; nil when it may not.
     let id: String?
-    unowned let resource: Resource
+    let resource: Resource
     /// How long the client may be away.
     let timeout: Duration
     private(set) var link: Link
@@ -29,9 +29,17 @@ final class ManagedSession: ResourceLink {
     private let base: UInt32
     /// When the client was asked for an acknowledgement that it owes; nil when it owes none.
     private(set) var askedAt: Duration?
+    /// What had been sent when it was asked.
+    private var askedThrough: UInt32 = 0
+    /// When the stream was lost.
+    private(set) var detachedAt: Duration?
     /// How many items of the queue others know to be delayed.
     private var announced = 0
-    private unowned let owner: StreamManagement
+    /// How many items of the queue a client that resumes has got again.
+    private var resent = 0
+    /// Requests of the client that were not answered yet.
+    private var dueAnswers = 0
+    private weak var owner: StreamManagement?
     private var lastDetails: [String: String] = [:]
 
     init(
@@ -71,14 +79,14 @@ final class ManagedSession: ResourceLink {
             queue.append(stanza, at: clock.now)
             stream.deliver(stanza)
             askForAcknowledgement()
-            guard owner.isOver(queue) else { return }
+            guard owner?.isOver(queue) == true else { return }
             stream.log.info("Too many stanzas without acknowledgement")
             stream.close(StreamError(.policyViolation, "Too many stanzas wait for an acknowledgement."))
         case .resuming: queue.append(stanza, at: clock.now)
         case .detached:
             queue.append(stanza, at: clock.now)
             announceDelays()
-            if owner.isOver(queue) { owner.expire(self) }
+            if owner?.isOver(queue) == true { owner?.expire(self) }
         case .ended: break
         }
     }
@@ -87,29 +95,39 @@ final class ManagedSession: ResourceLink {
     private func askForAcknowledgement() {
         guard askedAt == nil, case .attached(let stream) = link, !stream.isClosing else { return }
         askedAt = clock.now
-        owner.awaitAcknowledgement(self)
+        askedThrough = queue.sent
+        owner?.awaitAcknowledgement(self)
         stream.send(StreamManagement.request)
     }
 
     func acknowledge(_ h: UInt32) throws(UnacknowledgedQueue.HandledCountTooHigh) {
         let count = try queue.acknowledge(h)
         announced = max(0, announced - count)
+        resent = max(0, resent - count)
+        guard askedAt != nil else { return }
         askedAt = nil
-        // What was sent after the request.
-        if !queue.items.isEmpty { askForAcknowledgement() }
+        // A client that is behind is not asked again before there is something new.
+        if askedThrough != queue.sent { askForAcknowledgement() }
     }
 
     /// Tells what the client got of its stanzas, once that is on disk. XEP-0198 §4.
     func answer() {
+        guard case .attached(let stream) = link else { return }
+        dueAnswers += 1
+        // One at a time, so that they leave in order, and a flood of requests occupies a number.
+        guard dueAnswers == 1 else { return }
         let h = received
         resource.fence.whenDurable { lost in
-            guard let stream = self.stream else { return }
+            let count = self.dueAnswers
+            self.dueAnswers = 0
+            guard case .attached(let current) = self.link, current === stream else { return }
             guard lost == nil else {
                 // The client sends it again, on a stream that knows nothing of this.
-                stream.close(StreamError(.internalServerError, "What was sent could not be stored."))
-                return
+                return stream.close(StreamError(.internalServerError, "What was sent could not be stored."))
             }
             stream.send(Element("a", .sm, ["h": "\(h)"]))
+            // The others came later, and what was received since then may wait for the disk again.
+            if count > 1 { self.answer() }
         }
     }
 
@@ -119,56 +137,81 @@ final class ManagedSession: ResourceLink {
     func detach() -> Bool {
         guard let id, let stream else { return false }
         lastDetails = stream.details
-        askedAt = nil
-        startTimer()
+        wait()
         stream.log.debug("Detached", metadata: ["session": "\(id.prefix(8))", "queue": "\(queue.items.count)"])
-        announceDelays()
         return true
     }
 
     /// From now on the client has so much time to come back.
-    func startTimer() {
+    func wait() {
         if case .detached(let timer) = link { timer?.cancel() }
+        askedAt = nil
+        dueAnswers = 0
+        detachedAt = clock.now
         let timer = clock.after(timeout) { [weak self] in
             guard let self else { return }
-            self.owner.expire(self)
+            self.owner?.expire(self)
         }
         link = .detached(timer)
+        announceDelays()
     }
 
-    /// Another stream takes the place of the one there is. Nothing leaves before ``goOn()``.
-    func attach(_ stream: ClientStream) {
+    /// The client is coming back. If it has an old stream, that one ends; nothing more comes from it.
+    func prepareToResume() {
         if case .detached(let timer) = link { timer?.cancel() }
+        let old = stream
+        askedAt = nil
+        dueAnswers = 0
+        link = .detached(nil)
+        old?.yieldResource()
+    }
+
+    /// Another stream takes the place of the one there was. Nothing leaves before ``goOn(_:)``.
+    func attach(_ stream: ClientStream) {
         lastDetails = [:]
+        detachedAt = nil
+        resent = 0
         link = .resuming(stream)
     }
 
-    /// The stream there is goes away, because another one takes the session over.
-    func takeFromOldStream() {
-        guard let old = stream else { return }
-        askedAt = nil
-        startTimer()
-        old.yieldResource()
-    }
-
-    /// The client knows that it resumes: it gets what it missed. XEP-0198 §5.
-    func goOn() {
-        guard case .resuming(let stream) = link, !stream.isClosing else { return }
-        link = .attached(stream)
-        announced = 0
+    /// The client knows that it resumes: it gets what it missed, no more at a time than it reads. XEP-0198 §5.
+    func goOn(_ stream: ClientStream) {
+        guard case .resuming(let current) = link, current === stream, !stream.isClosing else { return }
         let now = clock.now
-        for item in queue.items { stream.deliver(stamped(item, now)) }
+        while resent < queue.items.count {
+            guard stream.backlog < Self.backlogLimit else {
+                clock.after(.milliseconds(50)) { [weak self] in self?.goOn(stream) }
+                return
+            }
+            resent += 1
+            stream.deliver(stamped(queue.items[resent - 1], now))
+            if stream.isClosing { return }
+        }
+        link = .attached(stream)
         if !queue.items.isEmpty { askForAcknowledgement() }
     }
 
+    /// Bytes that may wait for a client that resumes while there is more for it.
+    private static let backlogLimit = 524_288
+
     /// Ends the session.
     ///
-    /// - Returns: what the client never acknowledged, stamped with the time at which it was sent.
-    func end() -> [Stanza] {
+    /// - Returns: what the client never acknowledged, stamped with the time at which it was sent, and that time.
+    func end() -> [(stanza: Stanza, time: Duration)] {
         if case .detached(let timer) = link { timer?.cancel() }
         link = .ended
         let now = clock.now
-        return queue.removeAll().map { stamped($0, now) }
+        return queue.removeAll().map { (stamped($0, now), $0.time) }
+    }
+
+    /// Leaves the stream to itself, because the module is unloaded.
+    func giveBack(_ stream: ClientStream) {
+        if case .resuming = link {
+            let now = clock.now
+            for item in queue.items.dropFirst(resent) { stream.deliver(stamped(item, now)) }
+        }
+        resource.attach(stream)
+        link = .ended
     }
 
     /// Messages say when they were sent, if that is some time ago. XEP-0203 §3.

@@ -27,41 +27,51 @@ final class SessionArchive {
     typealias Restore = @ServerActor (Account, String, StoredSession) -> Void
 
     private let host: ModuleHost
-    private let store: MapStore<StoredSession>
+    private let store: MapStore<[UInt8]>
     /// The accounts whose sessions are still to be brought back; nil until they are known.
     private var pending: Set<String>?
     private var waiters: [CheckedContinuation<Void, Never>] = []
     /// The last deletion of sessions that were brought back.
     private var deletion = CommitNumber.none
-    private var body: Restore = { _, _, _ in }
     /// Accounts that are loaded at a time.
     private static let batch = 64
 
+    /// What was read with an account, until it is loaded.
+    private enum Read: AccountKey {
+        static var defaultValue: [MapEntry<[UInt8]>]? { nil }
+    }
+
     init(_ host: ModuleHost) {
         self.host = host
-        store = host.map("sessions", of: StoredSession.self)
+        store = host.rawMap("sessions")
     }
 
     func store(_ session: ManagedSession) {
         guard let id = session.id else { return }
-        store.set(StoredSession(session), id, of: session.resource.account.name)
+        do {
+            let bytes = try ValueCoding.json.encode(StoredSession(session))
+            store.set(bytes, id, of: session.resource.account.name)
+        } catch {
+            host.log.error("A session cannot be stored", metadata: ["reason": "\(error)"])
+        }
     }
 
     /// Brings all sessions back, each with its account. What is sent to one of these loads it as well.
-    func load(_ body: @escaping Restore) {
-        self.body = body
-        host.loadWithAccounts(IsRestored.self) { account in
-            try await self.restore(account)
-            return true
+    func load(_ restore: @escaping Restore) {
+        host.accounts.expectResources(of: nil)
+        host.onUnload { self.begin([]) }
+        host.loadWithAccounts(Read.self) { account in
+            await self.whenKnown()
+            guard self.pending?.contains(account.name) == true else { return nil }
+            return try await self.store.entries(of: account.name)
         }
+        host.observe(.accountLoaded) { self.restore($0.account, restore) }
         host.startUp {
-            do {
-                try await self.findAccounts()
-                try await self.restoreAll()
-            } catch {
+            do { try await self.findAccounts() } catch {
                 self.host.log.error("Sessions cannot be restored", metadata: ["reason": "\(error)"])
                 self.begin([])
             }
+            await self.loadAll()
         }
     }
 
@@ -72,63 +82,53 @@ final class SessionArchive {
             names.formUnion(page)
             page = try await store.owners(after: last)
         }
-        host.accounts.expectResources(of: names)
         begin(names)
     }
 
     private func begin(_ names: Set<String>) {
         pending = pending ?? names
+        host.accounts.expectResources(of: pending)
         for waiter in waiters { waiter.resume() }
         waiters = []
     }
 
-    private func restoreAll() async throws {
+    private func whenKnown() async {
+        if pending == nil { await withCheckedContinuation { waiters.append($0) } }
+    }
+
+    private func loadAll() async {
         var names = ArraySlice((pending ?? []).sorted())
         while !names.isEmpty {
             let tasks = names.prefix(Self.batch).map { name in
-                Task { @ServerActor in try await self.restore(name) }
+                Task { @ServerActor in _ = await self.host.accounts.account(name) }
             }
             names = names.dropFirst(Self.batch)
-            for task in tasks { try await task.value }
+            for task in tasks { await task.value }
         }
     }
 
-    private func restore(_ name: String) async throws {
-        guard let account = await host.accounts.account(name) else {
-            // It was removed without its server knowing of the sessions.
-            if pending?.remove(name) != nil { deletion = store.deleteAll(of: name) }
-            return
-        }
-        try await restore(account)
-    }
-
-    /// Brings the sessions of an account back, unless that has been done. They are deleted: after a crash nobody resumes
-    /// one that is older than what was acknowledged since.
-    private func restore(_ account: Account) async throws {
-        guard pending?.contains(account.name) == true else { return }
-        let entries = try await store.entries(of: account.name)
-        guard pending?.remove(account.name) != nil else { return }
-        let now = host.clock.date
-        for entry in entries where !account.isLocked && !entry.value.isOver(now) {
-            body(account, entry.key, entry.value)
+    /// Brings the sessions of an account back, which has just been loaded. They are deleted: after a crash nobody
+    /// resumes one that is older than what was acknowledged since.
+    private func restore(_ account: Account, _ body: Restore) {
+        guard let entries = account[Read.self], pending?.remove(account.name) != nil else { return }
+        account[Read.self] = nil
+        for entry in entries {
+            do {
+                body(account, entry.key, try ValueCoding.json.decode(entry.value))
+            } catch {
+                host.log.error("A session cannot be restored", metadata: ["reason": "\(error)"])
+            }
         }
         deletion = store.deleteAll(of: account.name)
     }
 
     /// Returns when the sessions of the account that authenticated on a stream are back.
     func restore(_ stream: ClientStream) async {
-        if pending == nil { await withCheckedContinuation { waiters.append($0) } }
-        guard let account = await stream.account() else { return }
-        do {
-            try await restore(account)
-            try await host.host.server.storage.durable(deletion)
-        } catch {
-            host.log.error("Sessions cannot be restored", metadata: ["reason": "\(error)"])
+        await whenKnown()
+        guard await stream.account() != nil else { return }
+        do { try await host.host.server.storage.durable(deletion) } catch {
+            host.log.error("Sessions cannot be deleted", metadata: ["reason": "\(error)"])
         }
-    }
-
-    private enum IsRestored: AccountKey {
-        static let defaultValue = false
     }
 }
 
@@ -148,7 +148,7 @@ extension StoredSession {
     }
 
     /// Whether the client had its time, while the server was down.
-    fileprivate func isOver(_ now: Timestamp) -> Bool {
+    func isOver(_ now: Timestamp) -> Bool {
         storedAt.advanced(by: .seconds(timeout)) < now
     }
 
@@ -178,7 +178,7 @@ extension StoredSession {
             session = restored
         }
         guard resource != nil else { return nil }
-        session?.startTimer()
+        session?.wait()
         return session
     }
 }

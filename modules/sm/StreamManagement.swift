@@ -80,7 +80,7 @@ final class StreamManagement: Module {
         }
         host.inline(.authentication, "resume", .sm, feature: Element("sm", .sm)) { stream, request in
             let outcome = await self.outcome(of: request, on: stream)
-            return InlineAnswer(outcome.element) { outcome.session?.goOn() }
+            return InlineAnswer(outcome.element) { outcome.session?.goOn(stream) }
         }
         host.claim(.resourceDetaching) { self.detach($0.resource) }
         host.observe(.resourceClosed) { self.end($0.resource) }
@@ -103,7 +103,7 @@ final class StreamManagement: Module {
         guard let resource, resource[ManagedSession.Key.self] == nil else { return .failed(.unexpectedRequest) }
         // The address of an anonymous user cannot be proved again.
         let resumes = request.flag("resume") && !resource.account.isTemporary
-        let wanted = request["max"].flatMap { UInt32($0) }.map { Duration.seconds(Int64($0)) }
+        let wanted = request["max"].flatMap { UInt32($0) }.flatMap { $0 > 0 ? Duration.seconds(Int64($0)) : nil }
         let timeout = min(options.resume, wanted ?? options.resume)
         let id = resumes ? RandomToken.make(bytes: 16) : nil
         let session = ManagedSession(
@@ -167,7 +167,7 @@ final class StreamManagement: Module {
         Task { @ServerActor in
             let outcome = await self.outcome(of: request, on: stream)
             stream.send(outcome.element)
-            outcome.session?.goOn()
+            outcome.session?.goOn(stream)
             stream.resume()
         }
     }
@@ -180,29 +180,53 @@ final class StreamManagement: Module {
             return (.failed(.badRequest), nil)
         }
         await archive?.restore(stream)
-        guard let session = sessions[id], session.belongs(to: stream) else {
+        guard let session = sessions[id], session.belongs(to: stream), !isStopping else {
             // Those of others are not there, for all that the client can learn.
             return (.failed(.itemNotFound, h: past.received(id, by: stream.owner)), nil)
         }
-        // From here on nothing more comes from the old connection.
-        session.takeFromOldStream()
-        // What was acknowledged is durable, also in this way.
-        let lost = await session.resource.isDurable()
-        guard sessions[id] === session, session.isDetached, !stream.isClosing else {
-            return (.failed(.itemNotFound), nil)
+        switch session.queue.position(of: h) {
+        case .inside: break
+        case .passed:
+            // The client has forgotten what it acknowledged: what it misses is not there any more.
+            return (.failed(.itemNotFound, h: session.received), nil)
+        case .ahead:
+            stream.close(UnacknowledgedQueue.HandledCountTooHigh(h: h, sent: session.queue.sent))
+            return (.failed(.badRequest), nil)
         }
+        return await takeOver(session, id, h, on: stream)
+    }
+
+    private func takeOver(
+        _ session: ManagedSession, _ id: String, _ h: UInt32, on stream: ClientStream
+    ) async -> (element: Element, session: ManagedSession?) {
+        // Of two that resume at a time the later one has its way: it is where the client is.
+        var lost: StorageError?
+        repeat {
+            session.prepareToResume()
+            // What was acknowledged is durable, also in this way.
+            lost = await session.resource.isDurable()
+            guard sessions[id] === session, !isStopping else {
+                return (.failed(.itemNotFound, h: past.received(id, by: stream.owner)), nil)
+            }
+        } while !session.isDetached
         guard lost == nil else {
-            session.resource.account.remove(session.resource)
+            expire(session)
             return (.failed(.internalServerError), nil)
         }
         do throws(UnacknowledgedQueue.HandledCountTooHigh) {
+            guard !stream.isClosing else {
+                session.wait()
+                return (.failed(.itemNotFound), nil)
+            }
             try session.acknowledge(h)
         } catch {
+            session.wait()
             stream.close(error)
             return (.failed(.badRequest), nil)
         }
         session.attach(stream)
         stream.bind(session.resource)
+        host?.host.hooks.resourceResumed.notify(ResourceEvent(resource: session.resource))
         stream.log.info("Resumed")
         return (Element("resumed", .sm, ["previd": id, "h": "\(session.received)"]), session)
     }
@@ -211,8 +235,14 @@ final class StreamManagement: Module {
 
     private func detach(_ resource: Resource) -> Bool {
         guard let session = resource[ManagedSession.Key.self], session.detach() else { return false }
-        let others = resource.account.resources.compactMap { $0[ManagedSession.Key.self] }.filter(\.isDetached)
-        if others.count > options.detached, let first = others.first(where: { $0 !== session }) { expire(first) }
+        // Clients that come back after a restart of the server are not to blame for being away all at once.
+        guard !resource.account.host.server.isStopping else { return true }
+        let away = resource.account.resources.compactMap { $0[ManagedSession.Key.self] }.filter(\.isDetached)
+        if away.count > options.detached,
+            let longest = away.min(by: { $0.detachedAt ?? .zero < $1.detachedAt ?? .zero })
+        {
+            expire(longest)
+        }
         return true
     }
 
@@ -230,7 +260,7 @@ final class StreamManagement: Module {
             remember(session, id)
         }
         let handover = Handover(resource)
-        for stanza in session.end() { handover.take(stanza) }
+        for item in session.end() { handover.take(item.stanza, since: item.time) }
     }
 
     /// A client that comes too late learns at least what of its stanzas arrived. XEP-0198 §5.
@@ -244,13 +274,14 @@ final class StreamManagement: Module {
 
     /// Gives the streams their resources back, because the module is unloaded. Those who are away have to go.
     private func letGo() {
-        // Those who are away wait in the storage.
+        archive = nil
+        // When the server stops, those who are away wait in the storage.
         guard let host, !isStopping else { return }
         for resource in host.accounts.loadedAccounts.flatMap(\.resources) {
             guard let session = resource[ManagedSession.Key.self] else { continue }
             if let stream = session.stream {
                 resource[ManagedSession.Key.self] = nil
-                resource.attach(stream)
+                session.giveBack(stream)
             } else {
                 expire(session)
             }
@@ -263,12 +294,25 @@ final class StreamManagement: Module {
 
     private func store() {
         isStopping = true
-        for session in sessions.values where session.isDetached { archive?.store(session) }
+        for session in sessions.values where session.isDetached {
+            // What it is told to have received must be true.
+            if session.resource.fence.isSettled {
+                archive?.store(session)
+                _ = session.end()
+                session.resource[ManagedSession.Key.self] = nil
+            } else {
+                expire(session)
+            }
+        }
+        sessions = [:]
     }
 
     private func restore(_ account: Account, _ id: String, _ stored: StoredSession) {
         guard let host, sessions[id] == nil else { return }
-        sessions[id] = stored.restore(to: account, id: id, owner: self, clock: host.clock)
+        guard let session = stored.restore(to: account, id: id, owner: self, clock: host.clock) else { return }
+        sessions[id] = session
+        // What it missed is not lost, though it cannot be resumed any more.
+        if account.isLocked || stored.isOver(host.clock.date) { expire(session) }
     }
 }
 

@@ -35,17 +35,32 @@ struct UnacknowledgedQueue {
         sent &+= 1
     }
 
+    /// How a number that the client gives stands to what it was sent.
+    enum Position {
+        case inside
+        /// It acknowledged more before.
+        case passed
+        /// It was not sent so much.
+        case ahead
+    }
+
+    func position(of h: UInt32) -> Position {
+        if h &- acknowledged <= UInt32(truncatingIfNeeded: items.count) { return .inside }
+        // Half of the circle lies behind.
+        return acknowledged &- h < UInt32.max / 2 ? .passed : .ahead
+    }
+
     /// Takes an acknowledgement, which may be an old one.
     ///
     /// - Returns: how many stanzas it was for.
     @discardableResult
     mutating func acknowledge(_ h: UInt32) throws(HandledCountTooHigh) -> Int {
-        let count = h &- acknowledged
-        guard count <= UInt32(truncatingIfNeeded: items.count) else {
-            // Half of the circle lies behind: said again, or overtaken.
-            if acknowledged &- h < UInt32.max / 2 { return 0 }
-            throw HandledCountTooHigh(h: h, sent: sent)
+        switch position(of: h) {
+        case .inside: break
+        case .passed: return 0
+        case .ahead: throw HandledCountTooHigh(h: h, sent: sent)
         }
+        let count = h &- acknowledged
         for item in items.prefix(Int(count)) { size -= item.size }
         // An idle client's queue holds no memory.
         if Int(count) == items.count { items = [] } else { items.removeFirst(Int(count)) }

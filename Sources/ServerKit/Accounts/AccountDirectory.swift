@@ -18,6 +18,10 @@ public final class AccountDirectory {
     /// Accounts that are being made or removed.
     private var changing: Set<String> = []
 
+    /// Accounts that have resources although they are not in memory yet: their clients may resume what they had before
+    /// the server was started. Nil while it is not known which.
+    private var expected: Set<String>? = []
+
     /// How many stanzas may wait for one account; more are answered with `resource-constraint`.
     static let mailboxLimit = 1_000
     /// How many may wait for all accounts of the host together.
@@ -35,15 +39,12 @@ public final class AccountDirectory {
     /// The account, if it is in memory.
     public func loadedAccount(_ localpart: String) -> Account? { loaded[localpart] }
 
-    /// Accounts that have resources although they are not in memory yet: their clients may resume what they had before
-    /// the server was started.
-    private var expected: Set<String> = []
-
-    /// Says which accounts get resources back as soon as they are loaded. What is sent to them loads them until then.
-    public func expectResources(of names: Set<String>) { expected = names }
-
     /// How many resources are connected.
     public var resourceCount: Int { loaded.values.reduce(0) { $0 + $1.resources.count } }
+
+    /// Says which accounts get resources back as soon as they are loaded, or by nil that any may. What is sent to them
+    /// loads them until then.
+    public func expectResources(of names: Set<String>?) { expected = names }
 
     /// The account, loaded if need be; nil when there is none or it cannot be read.
     public func account(_ localpart: String) async -> Account? {
@@ -60,7 +61,7 @@ public final class AccountDirectory {
         // RFC 6121 §8.5.2.2.2: nobody is there to see who comes and goes. An account that is not loaded has no
         // resources, and need not be loaded to learn that.
         if case .presence(let presence) = stanza, presence.kind == .available || presence.kind == .unavailable,
-            !expected.contains(localpart)
+            expected?.contains(localpart) == false
         {
             return
         }
@@ -160,6 +161,9 @@ public final class AccountDirectory {
         }
     }
 
+    /// Whether nothing waits for an account to be loaded.
+    var isIdle: Bool { waitingStanzas == 0 }
+
     // MARK: Loading
 
     /// Registers what a module loads with every account.
@@ -187,7 +191,6 @@ public final class AccountDirectory {
             let outcome: Result<Account?, any Error>
             do { outcome = .success(try await self.read(localpart)) } catch { outcome = .failure(error) }
             self.loading.remove(localpart)
-            self.expected.remove(localpart)
             self.finishLoading(localpart, outcome)
         }
     }
@@ -227,6 +230,10 @@ public final class AccountDirectory {
             error = StanzaError(.internalServerError, .wait)
         }
         loaded[localpart] = account
+        if let account {
+            expected?.remove(localpart)
+            host.hooks.accountLoaded.notify(AccountEvent(account: account))
+        }
         for waiter in waiters.removeValue(forKey: localpart) ?? [] { waiter(account) }
         for (stanza, fence) in mailboxes.removeValue(forKey: localpart) ?? [] {
             waitingStanzas -= 1

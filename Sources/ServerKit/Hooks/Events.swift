@@ -58,6 +58,11 @@ public struct ResourceEvent {
     public let resource: Resource
     /// The presence that made it so.
     public var presence: Presence?
+
+    public init(resource: Resource, presence: Presence? = nil) {
+        self.resource = resource
+        self.presence = presence
+    }
 }
 
 /// A stanza waits for a resource's client.
@@ -119,6 +124,8 @@ extension Hook where Event == ResourceEvent {
     /// The stream of a resource was lost, or the server stops: claim it to keep the resource for its client, which may
     /// come back with another stream. Whoever does removes it in the end (``Account/remove(_:)``).
     public static var resourceDetaching: Self { Hook("resource-detaching") { $0.resourceDetaching } }
+    /// The client of a resource whose stream was lost has come back with another one: observe.
+    public static var resourceResumed: Self { Hook("resource-resumed") { $0.resourceResumed } }
     /// A resource that outlived a restart of the server is back, with its presence and what modules kept with it:
     /// observe, to learn what a module would know of it otherwise.
     public static var resourceRestored: Self { Hook("resource-restored") { $0.resourceRestored } }
@@ -132,6 +139,8 @@ extension Hook where Event == StanzaDelayEvent {
 }
 
 extension Hook where Event == AccountEvent {
+    /// An account has been loaded, with everything that modules keep with it; what waits for it follows: observe.
+    public static var accountLoaded: Self { Hook("account-loaded") { $0.accountLoaded } }
     /// An account was made: observe.
     public static var accountCreated: Self { Hook("account-created") { $0.accountCreated } }
     /// An account is being removed; what it stored is still there: observe.

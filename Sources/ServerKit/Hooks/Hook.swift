@@ -116,9 +116,11 @@ public final class HostHooks {
     public let resourceAvailable = HookList<ResourceEvent>()
     public let resourceUnavailable = HookList<ResourceEvent>()
     public let resourceDetaching = HookList<ResourceEvent>()
+    public let resourceResumed = HookList<ResourceEvent>()
     public let resourceRestored = HookList<ResourceEvent>()
     public let resourceClosed = HookList<ResourceEvent>()
     public let stanzaDelayed = HookList<StanzaDelayEvent>()
+    public let accountLoaded = HookList<AccountEvent>()
     public let accountRemoved = HookList<AccountEvent>()
     public let accountCreated = HookList<AccountEvent>()
     private var others: [String: AnyObject] = [:]

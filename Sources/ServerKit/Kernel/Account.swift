@@ -126,7 +126,8 @@ public final class Account: Entity {
     /// Takes away a resource whose stream ended for good. If it was available, everybody who saw it learns that it is not any
     /// more (RFC 6121 §4.5.2).
     public func remove(_ resource: Resource) {
-        guard resources.contains(where: { $0 === resource }) else { return }
+        guard resources.contains(where: { $0 === resource }), !resource.isLeaving else { return }
+        resource.isLeaving = true
         host.router.track(nil) {
             resource.setPresence(nil)
             // Telling the others may have cost one of them its stream, too.

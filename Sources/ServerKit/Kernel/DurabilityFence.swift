@@ -24,7 +24,6 @@ public final class DurabilityFence {
     /// A loss that no answer has told the peer of.
     private var untold: StorageError?
     private var waitingForDeliveries: [Body] = []
-    private var waitingForAll: [Body] = []
 
     init(storage: Storage) {
         self.storage = storage
@@ -66,19 +65,17 @@ public final class DurabilityFence {
 
     func leaveRequest() {
         requests -= 1
-        release()
     }
 
     private func release() {
         guard deliveries == 0 else { return }
-        var ready = waitingForDeliveries
+        let ready = waitingForDeliveries
         waitingForDeliveries = []
-        if requests == 0 {
-            ready += waitingForAll
-            waitingForAll = []
-        }
         for body in ready { body() }
     }
+
+    /// Whether everything the peer sent so far was handled to its end, whatever became of it.
+    public var isSettled: Bool { deliveries == 0 && requests == 0 }
 
     /// Whether everything the peer sent so far is on disk.
     public var isOpen: Bool {
@@ -86,9 +83,10 @@ public final class DurabilityFence {
     }
 
     /// Calls `body` when everything the peer sent so far is on disk: at once, if nothing is outstanding. If any of it
-    /// was lost, now or ever before, `body` gets the error: the peer must not be told that it was taken.
+    /// was lost, now or ever before, `body` gets the error: the peer must not be told that it was taken. Requests that
+    /// others still work on are taken care of by their answers, which wait for the disk themselves.
     public func whenDurable(_ body: @escaping @ServerActor (StorageError?) -> Void) {
-        if deliveries > 0 || requests > 0 { return waitingForAll.append { self.whenDurable(body) } }
+        if deliveries > 0 { return waitingForDeliveries.append { self.whenDurable(body) } }
         whenDecided { body(self.lost) }
     }
 

@@ -8,6 +8,7 @@ public final class Resource {
     public internal(set) var presence: Presence? {
         didSet {
             isAvailable = presence != nil
+            availableSince = isAvailable ? availableSince ?? account.host.server.clock.now : nil
             priority = presence?.priority ?? 0
         }
     }
@@ -15,6 +16,10 @@ public final class Resource {
     public private(set) var isAvailable = false
     /// The priority of its presence; meaningless unless it is available. Read for every message.
     public private(set) var priority: Int8 = 0
+    /// Since when it has been available without a break, by the server's clock; nil while it is not.
+    public private(set) var availableSince: Duration?
+    /// Whether its end has begun.
+    var isLeaving = false
     /// Whether it asked for the roster, and is pushed its changes (RFC 6121 §2.1.6).
     public var isInterested = false
     /// The language of its stream. RFC 6120 §4.7.4.

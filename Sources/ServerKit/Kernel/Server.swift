@@ -26,6 +26,9 @@ public final class Server {
     /// The addresses that are open, by the service's name under `listen:`.
     public var listening: [String: [ListenAddress]] = [:]
 
+    /// Whether ``stop()`` has begun.
+    public private(set) var isStopping = false
+
     private var startUps: [Task<Void, any Error>] = []
     private var configurationObservers: [(id: Int, body: @ServerActor () -> Void)] = []
     private var stopObservers: [(id: Int, body: @ServerActor () -> Void)] = []
@@ -185,14 +188,30 @@ public final class Server {
 
     /// Ends all streams and unloads all modules; what is queued for storage is on disk when this returns.
     public func stop() async {
+        isStopping = true
         eviction?.cancel()
         for host in hosts.values { closeStreams(of: host, StreamError(.systemShutdown)) }
+        await finishWork()
         for observer in stopObservers { observer.body() }
         serverModules?.unloadAll()
         for manager in managers.values { manager.unloadAll() }
         await storage.driver.flush()
         // The farewells leave at the ends of the loop's next turns.
         for _ in 0..<16 { try? await ServerActor.loop.submit {}.get() }
+    }
+
+    /// Waits until what clients sent has been handled to its end, for some seconds at most.
+    private func finishWork() async {
+        for _ in 0..<300 where !isIdle {
+            try? await ServerActor.loop.scheduleTask(in: .milliseconds(10)) {}.futureResult.get()
+        }
+    }
+
+    private var isIdle: Bool {
+        hosts.values.allSatisfy { host in
+            host.accounts.isIdle
+                && host.accounts.loadedAccounts.allSatisfy { $0.resources.allSatisfy(\.fence.isSettled) }
+        }
     }
 
     private func closeStreams(of host: Host, _ error: StreamError) {

@@ -279,12 +279,7 @@ public final class ClientStream {
         if element["from"] != nil, element.jid("from") == nil { throw StreamError(.invalidFrom) }
         let type = element["type"]
         guard type != "error", !(element.name == "iq" && type == "result") else { return }
-        var answer = element
-        (answer["from"], answer["to"]) = (element["to"], resource?.jid.description)
-        answer["type"] = "error"
-        answer.removeChildren { $0.is("error", .client) }
-        answer.append(error.element)
-        send(answer)
+        resource?.send(Stanza(refusing: element, error, to: resource?.jid))
     }
 
     // MARK: Negotiation, for modules

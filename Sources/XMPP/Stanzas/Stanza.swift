@@ -144,6 +144,51 @@ public enum Stanza: Sendable {
         }
     }
 
+    /// The answer to a stanza that could not be read: what it carried, and the error. RFC 6120 §8.3.1.
+    ///
+    /// - Parameters:
+    ///   - element: a `<message/>`, `<presence/>` or `<iq/>`.
+    ///   - receiver: who sent it.
+    public init(refusing element: Element, _ error: StanzaError, to receiver: JID?) {
+        var payload = element
+        payload.removeChildren { $0.is("error", .client) }
+        payload.append(error.element)
+        // An address that is none cannot be the sender's.
+        let header = StanzaHeader(
+            to: receiver, from: element.jid("to"), id: element["id"], language: element["xml:lang"])
+        switch element.name {
+        case "message": self = .message(Message(kind: .error))
+        case "presence": self = .presence(Presence(kind: .error))
+        default: self = .iq(IQ(.error, id: ""))
+        }
+        self.payload = payload
+        self.header = header
+    }
+
+    /// See ``StanzaProtocol/payload``.
+    public var payload: Element {
+        get {
+            switch self {
+            case .message(let message): message.payload
+            case .presence(let presence): presence.payload
+            case .iq(let iq): iq.payload
+            }
+        }
+        set {
+            switch self {
+            case .message(var message):
+                message.payload = newValue
+                self = .message(message)
+            case .presence(var presence):
+                presence.payload = newValue
+                self = .presence(presence)
+            case .iq(var iq):
+                iq.payload = newValue
+                self = .iq(iq)
+            }
+        }
+    }
+
     /// Reads a stanza.
     ///
     /// - Throws: `.jidMalformed` for an address that is none (RFC 6120 §8.1.1, §8.1.2), `.badRequest` for an IQ without

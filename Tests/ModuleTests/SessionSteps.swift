@@ -1,0 +1,49 @@
+import TestKit
+import Testing
+
+@testable import Modules
+@testable import ServerKit
+
+private let sm = "xmlns='urn:xmpp:sm:3'"
+
+extension Actor {
+    /// Enables stream management and returns the id by which the session can be resumed.
+    @discardableResult
+    func enables(_ attributes: String = "resume='true'") async throws -> String {
+        try await sends("<enable \(sm) \(attributes)/>")
+        return try await receives("<enabled \(sm)/>")["id"] ?? ""
+    }
+
+    func resumes(_ id: String, h: Int) async throws {
+        try await sends("<resume \(sm) previd='\(id)' h='\(h)'/>")
+    }
+
+    func writes(_ body: String, to jid: String) async throws {
+        try await sends("<message to='\(jid)' type='chat'><body>\(body)</body></message>")
+    }
+}
+
+extension Stage {
+    /// A new connection of an account, authenticated and without a resource.
+    func returns(_ localpart: String = "romeo") async throws -> Actor {
+        let actor = try await connect(to: "montague.example")
+        try await actor.logsIn(localpart)
+        return actor
+    }
+}
+
+/// Subscribes two to each other, and swallows the exchange.
+@ServerActor
+func makeFriends(_ romeo: TestKit.Actor, _ juliet: TestKit.Actor) async throws {
+    for (one, other) in [(romeo, juliet), (juliet, romeo)] {
+        let (from, to) = (try #require(one.jid?.bare), try #require(other.jid?.bare))
+        try await one.sends("<presence type='subscribe' to='\(to)'/>")
+        try await other.receivesAnywhere("<presence type='subscribe' from='\(from)'/>")
+        try await other.sends("<presence type='subscribed' to='\(from)'/>")
+    }
+    _ = await romeo.everything()
+    _ = await juliet.everything()
+}
+
+/// The texts of messages.
+func bodies(_ elements: [Element]) -> [String] { elements.compactMap { $0.text(of: "body") } }
