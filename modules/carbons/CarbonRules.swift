@@ -67,8 +67,6 @@ extension Message {
 }
 
 extension Namespace {
-    /// XEP-0280 §3.
-    static let carbons: Namespace = "urn:xmpp:carbons:2"
     /// XEP-0280 §6.2.
     static let carbonsRules: Namespace = "urn:xmpp:carbons:rules:0"
 }

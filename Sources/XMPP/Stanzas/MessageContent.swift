@@ -5,6 +5,8 @@ extension Namespace {
     public static let receipts: Namespace = "urn:xmpp:receipts"
     /// XEP-0333 §4.
     public static let chatMarkers: Namespace = "urn:xmpp:chat-markers:0"
+    /// XEP-0280 §3.
+    public static let carbons: Namespace = "urn:xmpp:carbons:2"
     /// XEP-0297 §3.
     public static let forward: Namespace = "urn:xmpp:forward:0"
     /// What rooms tell their occupants and those they invite. XEP-0045 §18.2.
