@@ -46,11 +46,17 @@ extension PresenceExchange {
             if let presence = other.presence { resource.send(presence.addressed(to: account.jid)) }
         }
         guard let contacts = account.contactList else { return }
+        probe(contacts.subscriptions(of: account), for: account)
+        contacts.deliverPendingRequests(to: resource)
+    }
+
+    /// Asks for contacts' presence. RFC 6121 §4.3.1.
+    private func probe(_ contacts: [JID], for account: Account) {
         let probe = Presence(from: account.jid, id: Self.probeID, kind: .probe)
-        for contact in contacts.subscriptions(of: account) {
+        let blockList = account.host.service((any BlockList).self)
+        for contact in contacts where blockList?.isBlocked(contact, by: account) != true {
             account.host.router.route(probe.addressed(to: contact))
         }
-        contacts.deliverPendingRequests(to: resource)
     }
 
     /// RFC 6121 §4.5.2, however it came about.
@@ -80,6 +86,26 @@ extension PresenceExchange: PresenceBroadcast {
             // RFC 6121 §4.6.1: directed presence does not outlive a subscription that is cancelled.
             forgetDirectedPresence(from: resource, to: contact)
         }
+    }
+
+    func hidePresence(of account: Account, from isMeant: (JID) -> Bool) {
+        for contact in account.contactList?.subscribers(of: account) ?? [] where isMeant(contact) {
+            sendUnavailable(of: account, to: contact)
+        }
+        for resource in account.resources {
+            for address in resource[Directed.self]?.addresses ?? [] where isMeant(address) {
+                show(Presence(from: resource.jid, kind: .unavailable), of: resource, to: address)
+                forgetDirectedPresence(from: resource, to: address)
+            }
+        }
+    }
+
+    func revealPresence(of account: Account, to isMeant: (JID) -> Bool) {
+        guard let contacts = account.contactList, !account.availableResources.isEmpty else { return }
+        for contact in contacts.subscribers(of: account) where isMeant(contact) {
+            sendPresence(of: account, to: contact)
+        }
+        probe(contacts.subscriptions(of: account).filter(isMeant), for: account)
     }
 
     func hasDirectedPresence(from resource: Resource, to jid: JID) -> Bool {

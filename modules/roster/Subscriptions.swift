@@ -142,10 +142,13 @@ extension Roster: ContactList {
     func deliverPendingRequests(to resource: Resource) {
         let account = resource.account
         guard let roster = roster(of: account) else { return }
-        for request in roster.requests.values { resource.send(request) }
+        // Those of blocked contacts wait until they are not blocked any more. XEP-0191 §3.3.
+        let blockList = account.host.service((any BlockList).self)
+        func isBlocked(_ contact: JID) -> Bool { blockList?.isBlocked(contact, by: account) ?? false }
+        for (contact, request) in roster.requests where !isBlocked(contact) { resource.send(request) }
         guard account.availableResources.count == 1 else { return }
         // RFC 6121 §3.1.2: the first request may have been lost on its way.
-        for item in roster.items.values where item.subscription.to == .pending {
+        for item in roster.items.values where item.subscription.to == .pending && !isBlocked(item.jid) {
             account.host.router.route(
                 Presence(to: item.jid, from: account.jid, id: Self.repeated, kind: .subscribe))
         }

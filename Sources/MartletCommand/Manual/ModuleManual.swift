@@ -74,7 +74,10 @@ extension [OptionDescription] {
     /// The single options with the names that lead to them, joined by dots.
     fileprivate func flattened(_ prefix: String = "") -> [(path: String, option: OptionDescription)] {
         flatMap { option in
-            option.isGroup ? option.options.flattened("\(prefix)\(option.key).") : [("\(prefix)\(option.key)", option)]
+            let path = prefix + option.key
+            // An item of a list is `key[]`, as in many query languages.
+            return option.isGroup
+                ? option.options.flattened(path + (option.type == "list" ? "[]." : ".")) : [(path, option)]
         }
     }
 }

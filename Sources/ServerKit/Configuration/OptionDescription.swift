@@ -2,7 +2,7 @@
 public struct OptionDescription: Sendable, Hashable {
     /// The name in the file.
     public let key: String
-    /// What the value is: `duration`, `size`, `list of text values`; `section` or `map` for groups.
+    /// What the value is: `duration`, `size`, `list of text values`; `section`, `map` or `list` for groups.
     public let type: String
     /// The default as it would be written in YAML; nil when the option is unset unless written.
     public let defaultText: String?
@@ -26,5 +26,8 @@ public struct OptionDescription: Sendable, Hashable {
     }
 
     /// Whether this is a group of options.
-    public var isGroup: Bool { type == "section" || type == "map" }
+    public var isGroup: Bool { type == "section" || type == "map" || isList }
+
+    /// Whether it is a list of groups.
+    var isList: Bool { type == "list" }
 }

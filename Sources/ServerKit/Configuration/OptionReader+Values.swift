@@ -30,6 +30,16 @@ extension OptionReader {
         read(key, OptionKind.string("text", "a text").orNothing, default: nil, sentence)
     }
 
+    /// Anything that can be made from a text and must be written; nil, and a problem, when it was not. `example` is
+    /// what the sample file shows.
+    public mutating func required<Value: CustomStringConvertible>(
+        _ key: String, example: Value, as noun: String, _ sentence: String, _ parse: @escaping (String) -> Value?
+    ) -> Value? {
+        let value = read(key, OptionKind.parsed(noun, parse).orNothing, default: isDescribing ? example : nil, sentence)
+        if !isGiven(key), isGroup { report(key, "it is missing; expected \(noun).") }
+        return value
+    }
+
     /// A list of texts, or one.
     public mutating func strings(_ key: String, default values: [String] = [], _ sentence: String) -> [String] {
         readList(key, .string("text", "a text"), default: values, sentence)

@@ -18,10 +18,7 @@ public struct OptionReader: Sendable {
     public init(_ node: ConfigNode) {
         group = node
         isDescribing = false
-        switch node.value {
-        case .mapping, .null: break
-        case .scalar, .sequence: problems.append(node.problem("expected a group of options, found \(node.outline)."))
-        }
+        if !isGroup { problems.append(node.problem("expected a group of options, found \(node.outline).")) }
     }
 
     private init(describing: Void) {
@@ -31,6 +28,14 @@ public struct OptionReader: Sendable {
 
     /// A reader that answers every question with its default and remembers the question.
     public static func describing() -> OptionReader { OptionReader(describing: ()) }
+
+    /// Whether what was written is options at all.
+    var isGroup: Bool {
+        switch group.value {
+        case .mapping, .null: true
+        case .scalar, .sequence: false
+        }
+    }
 
     /// Whether the administrator wrote this option.
     public func isGiven(_ key: String) -> Bool {
@@ -124,6 +129,20 @@ public struct OptionReader: Sendable {
             return []
         }
         return rawEntries(key, sentence).map { entry in (entry.key, read(entry.value) { body(entry.key, &$0) }) }
+    }
+
+    /// Groups in a list, in the order of the file; a single group may stand for a list of one. Unknown names in each
+    /// are reported.
+    public mutating func list<Value>(
+        _ key: String, _ sentence: String = "", _ body: (inout OptionReader) -> Value
+    ) -> [Value] {
+        if isDescribing {
+            _ = describeGroup(key, "list", sentence) { body(&$0) }
+            return []
+        }
+        guard let node = node(key) else { return [] }
+        let items = if case .sequence(let items) = node.value { items } else { [node] }
+        return items.map { read($0, body) }
     }
 
     /// The entries of a mapping whose values the caller reads itself; none when it was not written.

@@ -69,22 +69,24 @@ public struct SampleWriter: Sendable {
         }
     }
 
-    private mutating func write(_ options: [OptionDescription], indentation: Int) {
+    /// - Parameter isItem: whether the options are those of an item in a list, whose first line has a dash.
+    private mutating func write(_ options: [OptionDescription], indentation: Int, isItem: Bool = false) {
         let margin = String(repeating: " ", count: indentation)
         let column = options.filter { !$0.isGroup }.map { $0.yamlLine.count }.max() ?? 0
         let fits = options.allSatisfy { $0.isGroup || indentation + column + 5 + $0.remark.count <= Self.width }
         for (index, option) in options.enumerated() {
+            let line = isItem ? option.yamlLine.inItem(isFirst: index == 0) : option.yamlLine
             if !fits && index > 0 && lines.last != "" { lines.append("") }
             if option.isGroup {
                 comment(option.sentence, indentation: indentation)
-                lines.append(margin + option.yamlLine)
-                write(option.options, indentation: indentation + 2)
+                lines.append(margin + line)
+                write(option.options, indentation: indentation + (isItem ? 4 : 2), isItem: option.isList)
             } else if fits && !option.remark.isEmpty {
                 let padding = String(repeating: " ", count: column - option.yamlLine.count)
-                lines.append(margin + option.yamlLine + padding + "   # " + option.remark)
+                lines.append(margin + line + padding + "   # " + option.remark)
             } else {
                 comment(option.remark, indentation: indentation)
-                lines.append(margin + option.yamlLine)
+                lines.append(margin + line)
             }
         }
     }
@@ -117,6 +119,9 @@ extension OptionDescription {
 }
 
 extension String {
+    /// A commented option as part of an item in a list.
+    fileprivate func inItem(isFirst: Bool) -> String { "#" + (isFirst ? "- " : "  ") + dropFirst() }
+
     /// The text on one line, with a full stop.
     fileprivate var sentence: String {
         let line = split(whereSeparator: \.isWhitespace).joined(separator: " ")

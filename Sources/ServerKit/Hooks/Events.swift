@@ -107,6 +107,9 @@ extension Hook where Event == IQEvent {
     public static var iqSent: Self { Hook("iq-sent") { $0.iqSent } }
     /// An IQ request arrives: filter.
     public static var iqArrived: Self { Hook("iq-arrived") { $0.iqArrived } }
+    /// An IQ result or error comes from a client of an account, or arrives at the account: filter. What does not pass
+    /// is dropped.
+    public static var iqAnswer: Self { Hook("iq-answer") { $0.iqAnswer } }
 }
 
 extension Hook where Event == HostMessageEvent {

@@ -111,6 +111,7 @@ public final class HostHooks {
     public let presenceArrived = HookList<PresenceEvent>()
     public let iqSent = HookList<IQEvent>()
     public let iqArrived = HookList<IQEvent>()
+    public let iqAnswer = HookList<IQEvent>()
     public let hostMessage = HookList<HostMessageEvent>()
     public let resourceBound = HookList<ResourceEvent>()
     public let resourceAvailable = HookList<ResourceEvent>()

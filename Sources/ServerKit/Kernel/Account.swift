@@ -222,6 +222,10 @@ public final class Account: Entity {
             case .bounce(let error): return host.router.bounce(.iq(iq), error)
             case .pass: break
             }
+        } else {
+            guard case .pass = host.hooks.iqAnswer.verdict(on: IQEvent(host: host, account: self, iq: iq)) else {
+                return
+            }
         }
         guard let resourcepart = iq.to?.resourcepart else { return host.answer(iq, account: self) }
         // RFC 6121 §8.5.3.1 and §8.5.3.2.3: to the resource, or service-unavailable for requests.

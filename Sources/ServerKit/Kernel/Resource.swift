@@ -122,6 +122,10 @@ public final class Resource {
             case .bounce(let error): return host.router.bounce(.iq(iq), error)
             case .pass: break
             }
+        } else {
+            guard case .pass = host.hooks.iqAnswer.verdict(on: IQEvent(host: host, account: account, iq: iq)) else {
+                return
+            }
         }
         host.router.route(iq)
     }

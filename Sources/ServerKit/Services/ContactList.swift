@@ -53,6 +53,12 @@ public protocol PresenceBroadcast: AnyObject {
     func sendPresence(of account: Account, to contact: JID)
     /// Tells a contact that no resource is available any more. RFC 6121 §3.2.2, §3.3.3.
     func sendUnavailable(of account: Account, to contact: JID)
+    /// Takes back what some addresses saw of the account, by subscription or by directed presence, as when they are
+    /// blocked. XEP-0191 §3.3.
+    func hidePresence(of account: Account, from isMeant: (JID) -> Bool)
+    /// Shows contacts the presence of the account anew, if they are subscribed to it, and asks for theirs.
+    /// XEP-0191 §3.4.
+    func revealPresence(of account: Account, to isMeant: (JID) -> Bool)
     /// Whether the resource sent directed presence to this address, or to another one of its bare JID, and has not
     /// taken it back. RFC 6121 §4.6.
     func hasDirectedPresence(from resource: Resource, to jid: JID) -> Bool

@@ -218,6 +218,31 @@ struct ArchiveOptions: ModuleOptions {
             ])
     }
 
+    @Test("Lists hold groups, one of which stands for itself; what must be there is missed")
+    func groups() throws {
+        func names(_ text: String) throws -> (value: [String?], problems: [String]) {
+            try read(text) { config in
+                config.list("k", "") { item in
+                    item.required("name", example: "x", as: "a lower-case word", "") { $0 == $0.lowercased() ? $0 : nil }
+                }
+            }
+        }
+        #expect(try names("") == ([], []))
+        #expect(try names("k: []") == ([], []))
+        #expect(try names("k: {name: a}") == (["a"], []))
+        #expect(try names("k:\n  - name: a\n  - {name: b}\n") == (["a", "b"], []))
+        let (value, problems) = try names("k:\n  - nam: a\n  - {name: B}\n  - c\n  -\n")
+        #expect(value == [nil, nil, nil, nil])
+        #expect(
+            problems == [
+                "f.yaml:2: k.name: it is missing; expected a lower-case word.",
+                "f.yaml:2: k.nam: no such option. Did you mean \"name\"?",
+                "f.yaml:3: k.name: \"B\" is not a lower-case word.",
+                "f.yaml:4: k: expected a group of options, found \"c\".",
+                "f.yaml:5: k.name: it is missing; expected a lower-case word.",
+            ])
+    }
+
     @Test("A module without options refuses whatever was written")
     func noOptions() throws {
         let root = try #require(YAMLReader.parse("a: 1", file: "f.yaml").root)

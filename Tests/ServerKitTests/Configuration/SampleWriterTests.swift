@@ -35,6 +35,39 @@ import Testing
         #expect(root?["modules"]?["proxy65"]?.text == "off")
     }
 
+    private struct Listing: ModuleOptions {
+        let names: [String?]
+
+        init(_ config: inout OptionReader) {
+            names = config.list("items", "What there is.") { item in
+                let name = item.required("name", example: "a b", as: "a name", "Its name.") { $0 }
+                _ = item.optionalString("nick", "Its nick.")
+                return name
+            }
+        }
+    }
+
+    @Test("Of a list the sample shows one item")
+    func list() throws {
+        var writer = SampleWriter()
+        writer.modules([.init("shop", "Sells", isOnByDefault: true, options: Listing.descriptions)])
+        #expect(
+            writer.text == """
+                modules:
+                  # Sells. On by default.
+                  #shop:
+                    # What there is.
+                    #items:
+                      #- name: a b   # Its name.
+                      #  nick:       # Its nick.
+
+                """)
+        let (root, problems) = YAMLReader.parse(uncommented(writer.text), file: "f.yaml")
+        #expect(problems.isEmpty)
+        let shop = Listing.read(try #require(root?["modules"]?["shop"]))
+        #expect(shop.problems.isEmpty && shop.options.names == ["a b"])
+    }
+
     private struct Wordy: ModuleOptions {
         init(_ config: inout OptionReader) {
             _ = config.optionalPath("file", "Short.")

@@ -31,6 +31,7 @@ SCENARIOS = {
     "slixmpp_restart": Scenario(120),
     "slixmpp_hostile": Scenario(240),
     "channel_binding": Scenario(60),
+    "coturn": Scenario(90, ("coturn",)),
     "profanity": Scenario(180, ("profanity", "tmux")),
     "mcabber": Scenario(90, ("mcabber", "tmux")),
     "gajim": Scenario(180, ("gajim", "gir1.2-secret-1", "python3-dbus", *DESKTOP)),

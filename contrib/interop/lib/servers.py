@@ -11,6 +11,10 @@ from .steps import Failure
 ADDRESS = "127.0.0.1"
 PORTS = (5222, 5223)
 
+# What servers tell clients of a TURN server at `turn.` below their domain, whether or not one runs there.
+TURN_PORT = 3478
+TURN_SECRET = "a secret shared with nobody"
+
 
 class Server(abc.ABC):
     """One server with a data folder of its own in `folder`, serving `domain` with the files in `certificates`."""
@@ -76,6 +80,11 @@ hosts:
   {self.domain}: {{}}
 modules:
   register: {{}}
+  external_services:
+    secret: {TURN_SECRET}
+    services:
+      - {{ type: stun, host: turn.{self.domain}, port: {TURN_PORT} }}
+      - {{ type: turn, host: turn.{self.domain}, port: {TURN_PORT} }}
 listen: {{ c2s: {PORTS[0]}, c2s_tls: {PORTS[1]} }}
 """)
 
