@@ -34,6 +34,8 @@ public final class SQLiteStorageDriver: StorageDriver {
 
     private let writer: Writer
     private let readers: ReaderPool
+    /// Whether the system's SQLite has FTS5.
+    public let searchesText: Bool
     private let open: Mutex<(thread: WorkerThread, lock: DatabaseLock)?>
 
     /// Opens a database, or creates it. Blocks while it does.
@@ -43,6 +45,7 @@ public final class SQLiteStorageDriver: StorageDriver {
         let lock = try DatabaseLock(path)
         do throws(StorageError) {
             let database = try Self.openWriter(path, options, isChecked: lock.wasUnclean)
+            searchesText = try database.first("SELECT 1 FROM pragma_module_list WHERE name = 'fts5'") { _ in true } ?? false
             let writer = Writer(groupInterval: options.groupInterval.nanoseconds)
             let cache = options.readerCache
             readers = ReaderPool(limit: options.readers) { () throws(StorageError) in

@@ -38,6 +38,17 @@ enum Schema {
         """
     ]
 
+    /// Made when the first text is to be found: whoever never searches pays neither for the tables nor for the trigger,
+    /// which keeps the index in step with every removal. It holds the texts, since one without them could not remove
+    /// them; its row numbers are the keys of the items.
+    static let textIndex = """
+        CREATE VIRTUAL TABLE IF NOT EXISTS item_text USING fts5 (text, tokenize = 'unicode61 remove_diacritics 2');
+        CREATE TRIGGER IF NOT EXISTS item_text_delete AFTER DELETE ON item BEGIN
+            DELETE FROM item_text WHERE rowid = old.key;
+        END;
+        """
+    static let hasTextIndex = "SELECT 1 FROM sqlite_schema WHERE name = 'item_text_delete'"
+
     /// Brings a database up to date, each step in a transaction of its own.
     static func migrate(_ database: Database, _ migrations: [String] = migrations) throws(StorageError) {
         let version = try database.first("PRAGMA user_version") { Int($0.integer(0)) } ?? 0
