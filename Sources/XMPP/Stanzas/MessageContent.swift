@@ -1,6 +1,16 @@
 extension Namespace {
     /// XEP-0085 §11.1.
     public static let chatStates: Namespace = "http://jabber.org/protocol/chatstates"
+    /// XEP-0184 §5.1.
+    public static let receipts: Namespace = "urn:xmpp:receipts"
+    /// XEP-0333 §4.
+    public static let chatMarkers: Namespace = "urn:xmpp:chat-markers:0"
+    /// XEP-0297 §3.
+    public static let forward: Namespace = "urn:xmpp:forward:0"
+    /// What rooms tell their occupants and those they invite. XEP-0045 §18.2.
+    public static let mucUser: Namespace = "http://jabber.org/protocol/muc#user"
+    /// An invitation that goes from user to user. XEP-0249 §2.
+    public static let directInvitation: Namespace = "jabber:x:conference"
     /// XEP-0334 §4.
     public static let hints: Namespace = "urn:xmpp:hints"
     /// XEP-0359 §2.
@@ -23,6 +33,11 @@ extension Message {
     /// Whether the sender gave this hint. Errors have none: they carry those of what failed (XEP-0334 §5).
     public func has(_ hint: ProcessingHint) -> Bool {
         !isError && payload.has(hint.rawValue, .hints)
+    }
+
+    /// The invitation to a room that the room passes on, or is asked to. XEP-0045 §7.8.2.
+    public var mediatedInvitation: Element? {
+        payload.child("x", .mucUser)?.child("invite")
     }
 
     /// Whether the message says that somebody is typing, or the like, and nothing more. XEP-0085 §5.6.
