@@ -52,9 +52,9 @@ final class ArchiveRetention {
         let last = try await rounds.value(for: "last")
         let age = last.map { now - $0 } ?? 0
         let hour = Int(now / 3600 % 24)
-        // The very first round is counted from the first time that somebody asked.
+        // What is never done cannot be late: the time is counted from the first look.
         if last == nil { rounds.set(now, for: "last") }
-        guard hour == options.cleanupHour && (last == nil || age > 7200) || age > Self.longest else { return }
+        guard hour == options.cleanupHour && age >= 3600 || age > Self.longest else { return }
         rounds.set(now, for: "last")
         if let retention = options.retention { try await remove(olderThan: retention) }
         var after: String?

@@ -140,9 +140,10 @@ struct MemoryArchive: Sendable {
         var bytes = 0
         var result: [ArchiveItem<[UInt8]>] = []
         for item in candidates.prefix(max(0, query.depth ?? .max)) where query.mark?.isBorne(by: item.value) ?? true {
-            guard result.count < query.limit ?? .max, bytes < query.byteLimit ?? .max else { break }
+            guard result.count < query.limit ?? .max else { break }
             result.append(item)
             bytes += item.value.count
+            if bytes >= query.byteLimit ?? .max { break }
         }
         return result
     }
