@@ -54,6 +54,36 @@ private let inner: Namespace = "urn:example:inner"
         #expect(Element(sealed: Array(text.utf8), from: -1) == nil)
     }
 
+    @Test("A child is appended to a view as to a tree")
+    func appending() {
+        for xml in [
+            "<message xmlns='jabber:client' to='a@b'><body>1 &lt; 2</body><x xmlns='urn:x'><y/></x></message>",
+            "<message xmlns='jabber:client'>text</message>", "<message xmlns='jabber:client'/>",
+        ] {
+            for child in [
+                Element("id", inner, ["by": "a'b<&>@c", "empty": ""]),
+                Element("x", inner) { Element("y") { "text & more" }; Element("z", outer) { Element("w", inner) }; "end" },
+                Element("body", text: "2"), Element("a", inner, ["xml:lang": "en"]), view(Element("a", inner)),
+            ] {
+                var appended = view(parse(xml))
+                var tree = appended
+                tree["to"] = tree["to"]
+                appended.append(child)
+                tree.append(child)
+                appended.append(Element("last", outer))
+                tree.append(Element("last", outer))
+                #expect(appended.xml == tree.xml)
+                #expect(parse(appended.xml).xml == tree.xml)
+                let found = appended.children
+                #expect(found.map(\.name) == tree.children.map(\.name))
+                #expect(found.map(\.xml) == tree.children.map(\.xml))
+                #expect(found.map { $0.children.map(\.namespace) } == tree.children.map { $0.children.map(\.namespace) })
+                #expect(appended.has("last", outer) && appended.text == tree.text)
+                #expect(found.last?.name == "last" && found.dropLast().last?.attributes == child.attributes)
+            }
+        }
+    }
+
     @Test("Views and trees serialise alike")
     func viewEqualsTree() {
         let tree = Element("message", .client, ["to": "a'b<c>&\"\t\n\r", "xml:lang": "en"]) {
