@@ -35,7 +35,13 @@ enum Schema {
             peer TEXT NOT NULL, value BLOB NOT NULL) STRICT;
         CREATE UNIQUE INDEX item_id ON item (archive, id);
         CREATE INDEX item_peer ON item (archive, peer) WHERE peer <> '';
+        """,
+        // Ids in the order of time, as those of messages are, come to stand at the end of the one index, whatever
+        // archives they are in: a page that many rows share, where each archive had a page of its own to write.
         """
+        DROP INDEX item_id;
+        CREATE UNIQUE INDEX item_id ON item (id, archive);
+        """,
     ]
 
     /// Made when the first text is to be found: whoever never searches pays neither for the tables nor for the trigger,
