@@ -273,6 +273,10 @@ extension Element {
             #expect(full.child("end")?["id"] == ids[2])
             #expect(full.child("end")?["timestamp"] == "\(start.advanced(by: .seconds(2)))")
             #expect(try await romeo.isRefused(.get, ask, to: Names.juliet).condition == .forbidden)
+            // XEP-0386: whoever binds with Bind 2 is told at once.
+            let stream = try #require(juliet.stream)
+            let reports = await stage.server.host("capulet.example")?.inline.reports(to: stream)
+            #expect(reports?.map(\.xml) == [full.xml])
         }
     }
 

@@ -18,8 +18,8 @@ enum ArchivedMessage {
         head.reserveCapacity(headSize)
         head.append(format)
         head.append(direction.rawValue)
-        head += hash(message.id ?? "", 4)
-        head += hash(peer.resourcepart ?? "", 8)
+        append(hash(message.id ?? ""), 4, to: &head)
+        append(hash(peer.resourcepart ?? ""), 8, to: &head)
         var writer = XMLWriter(after: head)
         writer.write(message.withoutForgedOccupants, in: nil)
         return writer.bytes
@@ -42,19 +42,28 @@ enum ArchivedMessage {
 
     /// What distinguishes messages from and to a full JID among those of its bare JID.
     static func mark(ofResource resourcepart: String) -> ArchiveQuery.Mark {
-        .init(hash(resourcepart, 8), at: 6)
+        var bytes: [UInt8] = []
+        append(hash(resourcepart), 8, to: &bytes)
+        return .init(bytes, at: 6)
     }
 
     /// What distinguishes a message with this id in this direction; others may have it, too.
     static func mark(of id: String, _ direction: Direction) -> ArchiveQuery.Mark {
-        .init([direction.rawValue] + hash(id, 4), at: 1)
+        var bytes = [direction.rawValue]
+        append(hash(id), 4, to: &bytes)
+        return .init(bytes, at: 1)
     }
 
-    /// FNV-1a, 64 bits, of which the first bytes are used.
-    private static func hash(_ text: String, _ count: Int) -> [UInt8] {
+    /// FNV-1a.
+    private static func hash(_ text: String) -> UInt64 {
         var hash: UInt64 = 0xcbf2_9ce4_8422_2325
         for byte in text.utf8 { hash = (hash ^ UInt64(byte)) &* 0x0000_0100_0000_01b3 }
-        return (0..<count).map { UInt8(truncatingIfNeeded: hash >> UInt64(56 - 8 * $0)) }
+        return hash
+    }
+
+    /// Appends the first bytes of a hash.
+    private static func append(_ hash: UInt64, _ count: Int, to bytes: inout [UInt8]) {
+        for index in 0..<count { bytes.append(UInt8(truncatingIfNeeded: hash >> UInt64(56 - 8 * index))) }
     }
 }
 
