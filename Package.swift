@@ -67,6 +67,6 @@ let package = Package(
         .testTarget(
             name: "StorageTests", dependencies: ["ServerKit", "StorageMemory", "StorageSQLite", "storage-crash"]),
         .testTarget(name: "CommandTests", dependencies: ["MartletCommand", "Modules", "StorageMemory", "martlet"]),
-        .testTarget(name: "ModuleTests", dependencies: ["Modules", "TestKit"]),
+        .testTarget(name: "ModuleTests", dependencies: ["Modules", "StorageMemory", "StorageSQLite", "TestKit"]),
     ],
     swiftLanguageModes: [.v6])

@@ -150,6 +150,117 @@ import Testing
     }
 }
 
+extension ArchiveTests {
+    @Test("Named items, marked values, enough bytes", arguments: Backend.allCases)
+    func selections(_ backend: Backend) async throws {
+        try await backend.run { storage async throws in
+            let archive = storage.rawArchive("messages", on: "montague.example")
+            fill(archive, 20)
+            func found(_ change: (inout ArchiveQuery) -> Void) async throws -> [Int64] {
+                var query = ArchiveQuery()
+                change(&query)
+                let items = try await archive.items(of: owner, query).map(\.sequence)
+                if query.byteLimit == nil { #expect(try await archive.count(of: owner, query) == items.count) }
+                return items
+            }
+            #expect(try await found { $0.ids = ["i9", "i2", "i2"] } == [2, 9])
+            #expect(try await found { ($0.ids, $0.order) = (["i9", "i2"], .newestFirst) } == [9, 2])
+            #expect(try await found { ($0.ids, $0.with) = (["i9", "i2"], "juliet") } == [9])
+            #expect(try await found { ($0.ids, $0.after) = (["i9", "i2"], .id("i5")) } == [9])
+            #expect(try await found { $0.ids = [] } == [])
+            for owner in [owner, "nobody"] {
+                await #expect(throws: StorageError.self) {
+                    var query = ArchiveQuery()
+                    query.ids = ["i2", "x"]
+                    _ = try await archive.items(of: owner, query)
+                }
+            }
+            #expect(try await found { $0.mark = .init(bytes("1"), at: 0) } == [1] + Array(10...19))
+            #expect(try await found { $0.mark = .init(bytes("2"), at: 1) } == [12])
+            #expect(try await found { $0.mark = .init(bytes("2"), at: 9) } == [])
+            #expect(try await found { ($0.mark, $0.limit, $0.order) = (.init(bytes("1"), at: 0), 2, .newestFirst) } == [19, 18])
+            #expect(try await found { ($0.mark, $0.with) = (.init(bytes("1"), at: 0), "juliet") } == [12, 15, 18])
+            #expect(try await found { ($0.mark, $0.depth, $0.order) = (.init(bytes("1"), at: 0), 3, .newestFirst) } == [19, 18])
+            // Values of one byte up to the ninth.
+            #expect(try await found { $0.byteLimit = 3 } == [1, 2, 3])
+            #expect(try await found { ($0.byteLimit, $0.order) = (3, .newestFirst) } == [20, 19])
+            #expect(try await found { $0.byteLimit = 0 } == [1])
+        }
+    }
+
+    @Test("A changed item keeps its place", arguments: Backend.allCases)
+    func changing(_ backend: Backend) async throws {
+        try await backend.run { storage async throws in
+            let archive = storage.rawArchive("messages", on: "montague.example")
+            fill(archive, 3)
+            archive.change("i2", of: owner, to: bytes("new"))
+            archive.change("x", of: owner, to: bytes("new"))
+            archive.change("i2", of: "nobody", to: bytes("new"))
+            let items = try await archive.items(of: owner)
+            #expect(items.map(\.value) == [bytes("1"), bytes("new"), bytes("3")])
+            #expect(items.map(\.sequence) == [1, 2, 3] && items[1].time == 20 && items[1].with == "tybalt")
+            archive.delete(["i1", "i3", "x"], of: owner)
+            #expect(try await archive.items(of: owner).map(\.id) == ["i2"])
+            #expect(try await archive.count(of: owner) == 1)
+        }
+    }
+
+    @Test("Texts are found by their words until they go", arguments: Backend.allCases)
+    func texts(_ backend: Backend) async throws {
+        try await backend.run { storage async throws in
+            let archive = storage.rawArchive("messages", on: "montague.example")
+            #expect(archive.searchesText)
+            func found(_ words: String..., in owner: String = "romeo", with: String? = nil) async throws -> [String] {
+                var query = ArchiveQuery(with: with)
+                query.words = words
+                let items = try await archive.items(of: owner, query)
+                #expect(try await archive.count(of: owner, query) == items.count)
+                return items.map(\.id)
+            }
+            #expect(try await found("night") == [])
+            for (index, text) in ["Good night", "good day", nil, "Night, NIGHT"].enumerated() {
+                for owner in ["romeo", "juliet"] {
+                    archive.append(
+                        NewArchiveItem(id: "\(index)", time: Int64(index), with: "p\(index % 2)", value: [], text: text),
+                        to: owner)
+                }
+            }
+            #expect(try await found("night") == ["0", "3"])
+            #expect(try await found("NIGHT", "good") == ["0"])
+            #expect(try await found("night", with: "p1") == ["3"])
+            #expect(try await found("nigh") == [])
+            #expect(try await found() == [])
+            #expect(try await found("\"night", "AND", "day") == [])
+            var page = ArchiveQuery(after: .id("0"), limit: 1, order: .newestFirst)
+            page.words = ["night"]
+            #expect(try await archive.items(of: "romeo", page).map(\.id) == ["3"])
+            page = ArchiveQuery(start: 1)
+            page.words = ["good"]
+            page.ids = ["0", "1"]
+            #expect(try await archive.items(of: "romeo", page).map(\.id) == ["1"])
+            // Changed, replaced, removed one by one, by place, by age, and all at once.
+            archive.change("1", of: "romeo", to: bytes("x"), text: "evening")
+            archive.setTexts([("2", "evening"), ("3", nil)], of: "romeo")
+            #expect(try await found("evening") == ["1", "2"])
+            #expect(try await found("night") == ["0"])
+            #expect(try await found("good") == ["0"])
+            archive.append(NewArchiveItem(id: "1", time: 9, value: [], text: "morning"), to: "romeo")
+            #expect(try await found("evening") == ["2"])
+            #expect(try await found("morning") == ["1"])
+            archive.delete("1", of: "romeo")
+            archive.delete(through: 1, of: "romeo")
+            #expect(try await found("morning") == [])
+            #expect(try await found("night") == [])
+            #expect(try await found("night", in: "juliet") == ["0", "3"])
+            archive.deleteOlder(than: 3, limit: 100)
+            #expect(try await found("night", in: "juliet") == ["3"])
+            archive.deleteAll(of: "juliet")
+            archive.append(NewArchiveItem(id: "new", time: 9, value: [], text: "x"), to: "juliet")
+            #expect(try await found("night", in: "juliet") == [])
+        }
+    }
+}
+
 /// The same numbers in every run.
 struct SplitMix: RandomNumberGenerator {
     var state: UInt64

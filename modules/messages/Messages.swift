@@ -34,7 +34,7 @@ final class Messages: Module {
             if !resources.isEmpty { give(event, to: resources) }
         case .groupchat:
             // RFC 6121 §8.5.2.1.1: rooms write to full JIDs.
-            event.account.host.router.bounce(.message(message), .serviceUnavailable)
+            event.bounce(.serviceUnavailable)
         case .error:
             break  // RFC 6121 §8.5.2.1.1.
         }
@@ -47,7 +47,7 @@ final class Messages: Module {
         case .chat: deliverToAll(event)
         // RFC 6120 §10.5.4 would treat "normal" like "chat"; for instant messaging RFC 6121 is stricter. The sender is
         // told rather than left in the dark.
-        case .normal, .groupchat: event.account.host.router.bounce(.message(event.message), .serviceUnavailable)
+        case .normal, .groupchat: event.bounce(.serviceUnavailable)
         case .headline, .error: break
         }
     }
@@ -65,7 +65,7 @@ final class Messages: Module {
         if hooks.messageUndelivered.isClaimed(event) {
             hooks.messageDelivered.notify(event)
         } else {
-            event.account.host.router.bounce(.message(event.message), .serviceUnavailable)
+            event.bounce(.serviceUnavailable)
         }
     }
 

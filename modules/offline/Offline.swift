@@ -41,6 +41,7 @@ final class Offline: Module {
         let queues = OfflineQueues(host)
         self.queues = queues
         host.advertise(.offlineMessages, on: .host)
+        host.provide((any OfflineQueue).self, queues)
         host.loadWithAccounts(OfflineQueues.Count.self) { try await queues.count(of: $0) }
         host.transform(.messageSent) { $0.message.removeForgedDelays(of: $0.account.host.server) }
         host.claim(.messageUndelivered) { self.keep($0) }
@@ -61,7 +62,7 @@ final class Offline: Module {
         case .keep:
             // XEP-0160 §2: when the queue is full the sender learns it.
             guard queues.count(of: event.account) < options.limit else { return false }
-            queues.append(event.message, to: event.account)
+            queues.append(event.message, event.archiveID, to: event.account)
             return true
         case .forget: return true
         case .refuse: return false

@@ -2,7 +2,7 @@ import ServerKit
 
 /// The messages that wait for the accounts of a host.
 @ServerActor
-final class OfflineQueues {
+final class OfflineQueues: OfflineQueue {
     /// How many messages wait for an account; nil while that is not known.
     enum Count: AccountKey { static let defaultValue: Int? = nil }
     /// Whether the account's messages are being read for a resource.
@@ -35,13 +35,28 @@ final class OfflineQueues {
         return max(stored, account[Count.self] ?? 0)
     }
 
-    func append(_ message: Message, to account: Account) {
+    /// - Parameter archiveID: the id under which the account's archive keeps the message, too.
+    func append(_ message: Message, _ archiveID: String?, to account: Account) {
         var writer = XMLWriter()
         writer.write(message, in: nil)
         let item = NewArchiveItem(
-            id: RandomToken.make(), time: host.clock.date.microseconds, value: writer.bytes)
+            id: archiveID ?? RandomToken.make(), time: host.clock.date.microseconds, value: writer.bytes)
         store.append(item, to: account.name)
         account[Count.self] = count(of: account) + 1
+    }
+
+    func forget(_ archiveIDs: [String], of account: Account) {
+        guard !archiveIDs.isEmpty, count(of: account) > 0 else { return }
+        store.delete(archiveIDs, of: account.name)
+        Task { @ServerActor in
+            do {
+                let before = account[Count.self]
+                let after = try await self.store.count(of: account.name)
+                if account[Count.self] == before { account[Count.self] = after }
+            } catch {
+                self.host.log.error("Offline messages cannot be counted", metadata: ["reason": "\(error)"])
+            }
+        }
     }
 
     // MARK: Delivering
@@ -81,7 +96,7 @@ final class OfflineQueues {
                 position = last.sequence
                 store.delete(through: position, of: account.name)
             }
-            guard await hasRead(resource) else { break }
+            guard await resource.waitForReader(below: Self.backlogLimit, patience: Self.patience) else { break }
         }
         account[Count.self] = try await store.count(of: account.name)
     }
@@ -95,18 +110,6 @@ final class OfflineQueues {
             if resource.backlog > Self.backlogLimit { return page[...index] }
         }
         return page[...]
-    }
-
-    /// Waits for the client to read what it was sent, so that a full queue does not break its stream.
-    private func hasRead(_ resource: Resource) async -> Bool {
-        let deadline = host.clock.now + Self.patience
-        while resource.backlog > Self.backlogLimit {
-            guard host.clock.now < deadline else { return false }
-            await withCheckedContinuation { continuation in
-                host.clock.after(.milliseconds(50)) { continuation.resume() }
-            }
-        }
-        return true
     }
 
     /// The message as its recipient gets it; nil when what was stored cannot be read.

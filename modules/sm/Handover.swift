@@ -49,17 +49,11 @@ struct Handover {
             for other in others where !isForAll || (other.availableSince ?? .zero) > time { other.send(message) }
             return
         }
-        let event = MessageEvent(account: account, message: message)
+        var event = MessageEvent(account: account, message: message)
+        event.archiveID = message.payload.children("stanza-id", .stanzaIDs)
+            .first { $0.jid("by") == account.jid }?["id"]
         if host.hooks.messageUndelivered.isClaimed(event) { return }
         // Nothing is lost that the archive has.
-        let isArchived = message.payload.children("stanza-id", .stanzaID).contains { $0.jid("by") == account.jid }
-        if !isArchived { host.router.bounce(.message(message), .serviceUnavailable) }
+        if event.archiveID == nil { host.router.bounce(.message(message), .serviceUnavailable) }
     }
-}
-
-extension Namespace {
-    /// XEP-0359 §3.
-    fileprivate static let stanzaID: Namespace = "urn:xmpp:sid:0"
-    /// XEP-0313 §4.
-    fileprivate static let mam: Namespace = "urn:xmpp:mam:2"
 }

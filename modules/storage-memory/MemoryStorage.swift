@@ -19,6 +19,7 @@ public final class MemoryStorageDriver: StorageDriver {
 
     public var lastEnqueued: CommitNumber { state.withLock { $0.last } }
     public var committed: CommitNumber { ledger.settled }
+    public var searchesText: Bool { true }
 
     public func enqueue(_ writes: [StorageWrite]) -> CommitNumber {
         let (number, tell): (CommitNumber, (() -> Void)?) = state.withLock { state in

@@ -27,6 +27,8 @@ struct MemoryStores: Sendable {
                 entries.map { (ExactString($0.key), $0.value) }, uniquingKeysWith: { $1 })
         case .append(let store, let owner, let item):
             archives[store, default: [:]][ExactString(owner), default: MemoryArchive()].append(item)
+        case .changeItem(let store, let owner, let id, let value, let text):
+            archives[store]?[ExactString(owner)]?.change(ExactString(id), value, text)
         case .deleteItem(let store, let owner, let id):
             archives[store]?[ExactString(owner)]?.remove { ExactString($0.id) == ExactString(id) }
         case .deleteItems(let store, let owner, let sequence):
@@ -63,13 +65,19 @@ struct MemoryArchive: Sendable {
     /// In the order of their sequence numbers.
     private(set) var items: [ArchiveItem<[UInt8]>] = []
     private(set) var sequences: [ExactString: Int64] = [:]
+    /// The words of those items that have a text.
+    private var words: [Int64: Set<String>] = [:]
     private var last: Int64 = 0
 
     mutating func append(_ item: NewArchiveItem<[UInt8]>) {
         let id = ExactString(item.id)
-        if let sequence = sequences[id] { items.remove(at: index(notBefore: sequence)) }
+        if let sequence = sequences[id] {
+            items.remove(at: index(notBefore: sequence))
+            words[sequence] = nil
+        }
         last += 1
         sequences[id] = last
+        words[last] = item.text.map(Self.words)
         items.append(
             ArchiveItem(sequence: last, id: item.id, time: item.time, with: item.with, value: item.value))
     }
@@ -78,8 +86,23 @@ struct MemoryArchive: Sendable {
         items.removeAll { item in
             guard condition(item) else { return false }
             sequences[ExactString(item.id)] = nil
+            words[item.sequence] = nil
             return true
         }
+    }
+
+    mutating func change(_ id: ExactString, _ value: [UInt8]?, _ text: String?) {
+        guard let sequence = sequences[id] else { return }
+        words[sequence] = text.map(Self.words)
+        guard let value else { return }
+        let index = index(notBefore: sequence)
+        let old = items[index]
+        items[index] = ArchiveItem(sequence: sequence, id: old.id, time: old.time, with: old.with, value: value)
+    }
+
+    /// The words of a text, in lower case.
+    private static func words(_ text: String) -> Set<String> {
+        Set(text.lowercased().split { !$0.isLetter && !$0.isNumber }.map(String.init))
     }
 
     /// The index of the first item with this sequence number or a later one.
@@ -101,13 +124,28 @@ struct MemoryArchive: Sendable {
             low = sequence == .max ? items.count : index(notBefore: sequence + 1)
         }
         if let before = query.before { high = index(notBefore: try sequence(of: before)) }
-        guard low < high else { return [] }
-        let range = low..<high
-        let limit = max(0, query.limit ?? .max)
-        return switch query.order {
-        case .oldestFirst: Array(items[range].lazy.filter { $0.matches(query) }.prefix(limit))
-        case .newestFirst: Array(items[range].reversed().lazy.filter { $0.matches(query) }.prefix(limit))
+        var ids: Set<Int64>?
+        if let wanted = query.ids {
+            ids = []
+            for id in wanted { ids?.insert(try sequence(of: .id(id))) }
         }
+        guard low < high else { return [] }
+        let wanted = query.words.map { $0.map(Self.words).reduce(into: Set()) { $0.formUnion($1) } }
+        let range = low..<high
+        let ordered = query.order == .oldestFirst ? Array(items[range]) : items[range].reversed()
+        let candidates = ordered.lazy.filter { item in
+            item.matches(query) && ids?.contains(item.sequence) ?? true
+                && wanted.map { !$0.isEmpty && $0.isSubset(of: words[item.sequence] ?? []) } ?? true
+        }
+        var bytes = 0
+        var result: [ArchiveItem<[UInt8]>] = []
+        for item in candidates.prefix(max(0, query.depth ?? .max)) where query.mark?.isBorne(by: item.value) ?? true {
+            guard result.count < query.limit ?? .max else { break }
+            result.append(item)
+            bytes += item.value.count
+            if bytes >= query.byteLimit ?? .max { break }
+        }
+        return result
     }
 
     private func sequence(of place: ArchiveQuery.Place) throws(StorageError) -> Int64 {
@@ -117,6 +155,12 @@ struct MemoryArchive: Sendable {
             guard let sequence = sequences[ExactString(id)] else { throw .unknownItem(id) }
             return sequence
         }
+    }
+}
+
+extension ArchiveQuery.Mark {
+    fileprivate func isBorne(by value: [UInt8]) -> Bool {
+        offset >= 0 && offset <= value.count && value[offset...].starts(with: bytes)
     }
 }
 

@@ -68,7 +68,8 @@ final class Database {
         return result
     }
 
-    private func each(_ sql: String, _ values: [Binding], _ row: (Row) -> Bool) throws(StorageError) {
+    /// Calls `row` with the rows of a result until it returns false.
+    func each(_ sql: String, _ values: [Binding], _ row: (Row) -> Bool) throws(StorageError) {
         let statement = try prepare(sql)
         defer {
             sqlite3_reset(statement.handle)

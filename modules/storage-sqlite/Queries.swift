@@ -131,11 +131,18 @@ extension Queries {
             try refuseUnknownPlaces(query)
             return []
         }
-        guard let (conditions, values) = try conditions(query, archive) else { return [] }
-        let order = query.order == .oldestFirst ? "ASC" : "DESC"
-        return try database.all(
-            "SELECT key, id, time, peer, value FROM item \(conditions) ORDER BY key \(order) LIMIT ?", values
-        ) { $0.item() }
+        guard let selection = try select("item.key, item.id, item.time, item.peer, item.value", query, archive) else {
+            return []
+        }
+        var items: [ArchiveItem<[UInt8]>] = []
+        var bytes = 0
+        try database.each(selection.sql, selection.values) { row in
+            let item = row.item()
+            items.append(item)
+            bytes += item.value.count
+            return bytes < query.byteLimit ?? .max
+        }
+        return items
     }
 
     func item(
@@ -161,8 +168,8 @@ extension Queries {
             ) { PackedKey.sequence(of: $0.integer(0)) }
             return Int(max(archive.floor, last ?? 0) - archive.removed)
         }
-        guard let (conditions, values) = try conditions(query, archive) else { return 0 }
-        return try count("SELECT count(*) FROM (SELECT 1 FROM item \(conditions) LIMIT ?)", values)
+        guard let selection = try select("item.key, item.value", query, archive) else { return 0 }
+        return try count("SELECT count(*) FROM (\(selection.sql))", selection.values)
     }
 
     func oldestTime(_ store: StoreAddress) throws(StorageError) -> Int64? {
@@ -183,33 +190,59 @@ extension Queries {
         ) { Archive(id: $0.integer(0), removed: $0.integer(1), floor: $0.integer(2), disorder: $0.integer(3)) }
     }
 
-    /// Index, conditions and values of a query, the limit last; nil if nothing can match.
-    private func conditions(
-        _ query: ArchiveQuery, _ archive: Archive
-    ) throws(StorageError) -> (sql: String, values: [Binding])? {
+    /// The statement for these columns, among them the key and the value, and its values; nil if nothing can match.
+    private func select(
+        _ columns: String, _ query: ArchiveQuery, _ archive: Archive
+    ) throws(StorageError) -> Selection? {
         var low = PackedKey.items(of: archive.id).lowerBound
         var high = PackedKey.items(of: archive.id).upperBound
         if let after = query.after { low = max(low, try key(after, archive) + 1) }
         if let before = query.before { high = min(high, try key(before, archive) - 1) }
+        var keys: [Int64]?
+        if let ids = query.ids {
+            keys = []
+            for id in ids { keys?.append(try key(.id(id), archive)) }
+        }
         guard low <= high else { return nil }
         (low, high) = try ArchiveSearch(database, archive.id, disorder: archive.disorder)
             .narrow(low...high, start: query.start, end: query.end)
         guard low <= high else { return nil }
 
-        var sql = "WHERE key BETWEEN ? AND ?"
-        var values: [Binding] = [.integer(low), .integer(high)]
+        var selection = Selection(columns: columns, order: query.order)
+        if let words = query.words {
+            guard try database.first(Schema.hasTextIndex, row: { _ in true }) ?? false,
+                let expression = Self.expression(for: words)
+            else { return nil }
+            selection.search(expression)
+        }
+        selection.add("\(selection.key) BETWEEN ? AND ?", .integer(low), .integer(high))
+        if let keys {
+            // As JSON, so that the statement is the same however many there are.
+            let list = "[" + keys.map(String.init).joined(separator: ",") + "]"
+            selection.add("\(selection.key) IN (SELECT value FROM json_each(?))", .text(list))
+        }
         if let with = query.with, with.isEmpty {
-            sql += " AND peer = ''"
+            selection.add("item.peer = ''")
         } else if let with = query.with {
-            // The condition that the index has must be repeated word for word.
-            sql = "INDEXED BY item_peer \(sql) AND archive = ? AND peer = ? AND peer <> ''"
-            values += [.integer(archive.id), .text(with)]
+            if query.words == nil, keys == nil {
+                // The condition that the index has must be repeated word for word.
+                selection.usePeerIndex()
+                selection.add("item.archive = ? AND item.peer = ? AND item.peer <> ''", .integer(archive.id), .text(with))
+            } else {
+                selection.add("item.peer = ?", .text(with))
+            }
         }
         if archive.disorder != 0, query.start != nil || query.end != nil {
-            sql += " AND time BETWEEN ? AND ?"
-            values += [.integer(query.start ?? .min), .integer(query.end ?? .max)]
+            selection.add("item.time BETWEEN ? AND ?", .integer(query.start ?? .min), .integer(query.end ?? .max))
         }
-        return (sql, values + [.integer(query.limit.map { Int64(max(0, $0)) } ?? -1)])
+        selection.limit(query)
+        return selection
+    }
+
+    /// A search for all words, in the language of FTS5. Quoted, words are words, whatever else they would mean there.
+    private static func expression(for words: [String]) -> String? {
+        let words = words.flatMap { $0.split { !$0.isLetter && !$0.isNumber } }
+        return words.isEmpty ? nil : words.map { "\"\($0)\"" }.joined(separator: " ")
     }
 
     private func key(_ place: ArchiveQuery.Place, _ archive: Archive) throws(StorageError) -> Int64 {
@@ -228,6 +261,55 @@ extension Queries {
     private func refuseUnknownPlaces(_ query: ArchiveQuery) throws(StorageError) {
         if case .id(let id) = query.after { throw .unknownItem(id) }
         if case .id(let id) = query.before { throw .unknownItem(id) }
+        if let id = query.ids?.first { throw .unknownItem(id) }
+    }
+}
+
+/// A statement over the items of one archive, put together from its conditions.
+private struct Selection {
+    private(set) var sql: String
+    private(set) var values: [Binding] = []
+    /// What the items are found and ordered by.
+    private(set) var key = "item.key"
+    private let columns: String
+    private let direction: String
+    private var source = "item"
+    private var conditions: [String] = []
+
+    init(columns: String, order: ArchiveQuery.Order) {
+        self.columns = columns
+        direction = order == .oldestFirst ? "ASC" : "DESC"
+        sql = ""
+    }
+
+    /// Begins with what the text index finds, in the order of its row numbers.
+    mutating func search(_ expression: String) {
+        source = "item_text CROSS JOIN item ON item.key = item_text.rowid"
+        key = "item_text.rowid"
+        add("item_text MATCH ?", .text(expression))
+    }
+
+    mutating func usePeerIndex() {
+        source = "item INDEXED BY item_peer"
+    }
+
+    mutating func add(_ condition: String, _ values: Binding...) {
+        conditions.append(condition)
+        self.values += values
+    }
+
+    /// Ends the statement.
+    mutating func limit(_ query: ArchiveQuery) {
+        let limit = query.limit.map { Int64(max(0, $0)) } ?? -1
+        sql = "SELECT \(columns) FROM \(source) WHERE \(conditions.joined(separator: " AND "))"
+            + " ORDER BY \(key) \(direction) LIMIT ?"
+        guard let mark = query.mark else { return values.append(.integer(limit)) }
+        // Around the ordered rows, so that no more of them are read than the depth allows.
+        sql = "SELECT * FROM (\(sql)) WHERE substr(value, ?, ?) = ? ORDER BY key \(direction) LIMIT ?"
+        values += [
+            .integer(query.depth.map { Int64(max(0, $0)) } ?? -1), .integer(Int64(mark.offset + 1)),
+            .integer(Int64(mark.bytes.count)), .blob(mark.bytes), .integer(limit),
+        ]
     }
 }
 

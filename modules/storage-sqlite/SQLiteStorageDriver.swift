@@ -19,7 +19,7 @@ public final class SQLiteStorageDriver: StorageDriver {
         /// Threads for reading, each with a connection and its cache.
         public var readers = 1
         /// Page caches in KiB: of the writer, and of each reader.
-        public var writerCache = 1024
+        public var writerCache = 4096
         public var readerCache = 512
         /// The most bytes the database may have; nil for what the disk holds.
         public var maximumSize: Int?
@@ -34,6 +34,8 @@ public final class SQLiteStorageDriver: StorageDriver {
 
     private let writer: Writer
     private let readers: ReaderPool
+    /// Whether the system's SQLite has FTS5.
+    public let searchesText: Bool
     private let open: Mutex<(thread: WorkerThread, lock: DatabaseLock)?>
 
     /// Opens a database, or creates it. Blocks while it does.
@@ -43,6 +45,7 @@ public final class SQLiteStorageDriver: StorageDriver {
         let lock = try DatabaseLock(path)
         do throws(StorageError) {
             let database = try Self.openWriter(path, options, isChecked: lock.wasUnclean)
+            searchesText = try database.first("SELECT 1 FROM pragma_module_list WHERE name = 'fts5'") { _ in true } ?? false
             let writer = Writer(groupInterval: options.groupInterval.nanoseconds)
             let cache = options.readerCache
             readers = ReaderPool(limit: options.readers) { () throws(StorageError) in
@@ -69,15 +72,15 @@ public final class SQLiteStorageDriver: StorageDriver {
         }
         let database = try Database(path, .readWrite)
         let synchronous = options.durability == .full ? "FULL" : "NORMAL"
-        // A log of 4 MiB is moved into the database by the commit that fills it, and a larger one is cut back after.
+        // A log of 16 MiB is moved into the database by the commit that fills it, and a larger one is cut back after.
         try database.execute(
             """
             PRAGMA busy_timeout = 5000;
             PRAGMA journal_mode = WAL;
             PRAGMA synchronous = \(synchronous);
             PRAGMA foreign_keys = ON;
-            PRAGMA wal_autocheckpoint = 1000;
-            PRAGMA journal_size_limit = 8388608;
+            PRAGMA wal_autocheckpoint = 4000;
+            PRAGMA journal_size_limit = 33554432;
             PRAGMA cache_size = -\(options.writerCache);
             PRAGMA temp_store = MEMORY;
             """)

@@ -35,8 +35,25 @@ enum Schema {
             peer TEXT NOT NULL, value BLOB NOT NULL) STRICT;
         CREATE UNIQUE INDEX item_id ON item (archive, id);
         CREATE INDEX item_peer ON item (archive, peer) WHERE peer <> '';
+        """,
+        // Ids in the order of time, as those of messages are, come to stand at the end of the one index, whatever
+        // archives they are in: a page that many rows share, where each archive had a page of its own to write.
         """
+        DROP INDEX item_id;
+        CREATE UNIQUE INDEX item_id ON item (id, archive);
+        """,
     ]
+
+    /// Made when the first text is to be found: whoever never searches pays neither for the tables nor for the trigger,
+    /// which keeps the index in step with every removal. It holds the texts, since one without them could not remove
+    /// them; its row numbers are the keys of the items.
+    static let textIndex = """
+        CREATE VIRTUAL TABLE IF NOT EXISTS item_text USING fts5 (text, tokenize = 'unicode61 remove_diacritics 2');
+        CREATE TRIGGER IF NOT EXISTS item_text_delete AFTER DELETE ON item BEGIN
+            DELETE FROM item_text WHERE rowid = old.key;
+        END;
+        """
+    static let hasTextIndex = "SELECT 1 FROM sqlite_schema WHERE name = 'item_text_delete'"
 
     /// Brings a database up to date, each step in a transaction of its own.
     static func migrate(_ database: Database, _ migrations: [String] = migrations) throws(StorageError) {

@@ -30,6 +30,8 @@ struct WriteApplier {
     private var stores: [StoreAddress: Int64] = [:]
     private var owners: [ExactString: Int64] = [:]
     private var archives: [Place: Archive] = [:]
+    /// Whether texts are indexed; nil while that is not known.
+    private var hasTextIndex: Bool?
 
     init(_ database: Database) {
         self.database = database
@@ -39,6 +41,7 @@ struct WriteApplier {
         stores.removeAll()
         owners.removeAll()
         archives.removeAll()
+        hasTextIndex = nil
     }
 
     mutating func apply(_ write: StorageWrite) throws(StorageError) {
@@ -61,6 +64,8 @@ struct WriteApplier {
             for entry in entries { try setEntry(place.store, place.owner, entry.key, entry.value) }
         case .append(let store, let owner, let item):
             try append(item, Place(store: try id(of: store), owner: try id(of: owner)))
+        case .changeItem(let store, let owner, let id, let value, let text):
+            try changeItem(id, value, text, try place(store, owner))
         case .deleteItem(let store, let owner, let id):
             try deleteItem(id, try place(store, owner))
         case .deleteItems(let store, let owner, let sequence):
@@ -143,6 +148,9 @@ extension WriteApplier {
             try database.run("UPDATE archive SET removed = removed + 1 WHERE id = ?", .integer(archive.id))
         }
         archive.last += 1
+        if let text = item.text {
+            try index(text, PackedKey.item(archive: archive.id, sequence: archive.last))
+        }
         if item.time >= archive.newest {
             archive.newest = item.time
         } else {
@@ -164,6 +172,34 @@ extension WriteApplier {
             "INSERT INTO item (key, archive, id, time, peer, value) VALUES (?, ?, ?, ?, ?, ?)",
             .integer(PackedKey.item(archive: archive.id, sequence: archive.last + 1)), .integer(archive.id),
             .text(item.id), .integer(item.time), .text(item.with), .blob(item.value))
+    }
+
+    private mutating func changeItem(
+        _ id: String, _ value: [UInt8]?, _ text: String?, _ place: Place?
+    ) throws(StorageError) {
+        guard let place, let archive = try archive(place) else { return }
+        let key = try database.first(
+            "SELECT key FROM item WHERE archive = ? AND id = ?", .integer(archive.id), .text(id)
+        ) { $0.integer(0) }
+        guard let key else { return }
+        if let value { try database.run("UPDATE item SET value = ? WHERE key = ?", .blob(value), .integer(key)) }
+        if try findTextIndex() { try database.run("DELETE FROM item_text WHERE rowid = ?", .integer(key)) }
+        if let text { try index(text, key) }
+    }
+
+    private mutating func index(_ text: String, _ key: Int64) throws(StorageError) {
+        if !(try findTextIndex()) {
+            try database.execute(Schema.textIndex)
+            hasTextIndex = true
+        }
+        try database.run("INSERT INTO item_text (rowid, text) VALUES (?, ?)", .integer(key), .text(text))
+    }
+
+    private mutating func findTextIndex() throws(StorageError) -> Bool {
+        if let hasTextIndex { return hasTextIndex }
+        let found = try database.first(Schema.hasTextIndex) { _ in true } ?? false
+        hasTextIndex = found
+        return found
     }
 
     private func deleteRow(_ id: String, _ archive: Int64) throws(StorageError) -> Bool {

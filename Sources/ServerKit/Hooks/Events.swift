@@ -24,6 +24,19 @@ public struct MessageEvent {
     }
 }
 
+extension MessageEvent {
+    /// Returns the message to its sender, without what was added for the recipient: ids in an archive are for those
+    /// who may read it (XEP-0313 §3.5).
+    @ServerActor
+    public func bounce(_ error: StanzaError) {
+        var message = message
+        if archiveID != nil {
+            message.payload.removeChildren { $0.is("stanza-id", .stanzaIDs) && $0.jid("by") == account.jid }
+        }
+        account.host.router.bounce(.message(message), error)
+    }
+}
+
 /// A presence on its way from or to a local account.
 public struct PresenceEvent {
     /// The sender's account for what is sent, the recipient's for what arrives.

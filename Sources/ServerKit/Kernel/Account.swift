@@ -198,7 +198,7 @@ public final class Account: Entity {
         case .pass: break
         }
         hooks.transform(&event)
-        if !hooks.isClaimed(event) { host.router.bounce(.message(event.message), .serviceUnavailable) }
+        if !hooks.isClaimed(event) { event.bounce(.serviceUnavailable) }
         hooks.notify(event)
     }
 

@@ -7,12 +7,15 @@ public struct NewArchiveItem<Value: Sendable>: Sendable {
     /// The peer, for queries by correspondent; empty if there is none.
     public let with: String
     public let value: Value
+    /// What a search finds it by, where the driver searches text; nil for nothing.
+    public let text: String?
 
-    public init(id: String, time: Int64, with: String = "", value: Value) {
+    public init(id: String, time: Int64, with: String = "", value: Value, text: String? = nil) {
         self.id = id
         self.time = time
         self.with = with
         self.value = value
+        self.text = text
     }
 }
 
@@ -52,6 +55,17 @@ public struct ArchiveQuery: Hashable, Sendable {
         case newestFirst
     }
 
+    /// Bytes at a place of the value, by which its owner tells items apart.
+    public struct Mark: Hashable, Sendable {
+        public let offset: Int
+        public let bytes: [UInt8]
+
+        public init(_ bytes: [UInt8], at offset: Int) {
+            self.offset = offset
+            self.bytes = bytes
+        }
+    }
+
     /// Only what stands behind this place.
     public var after: Place?
     /// Only what stands before this place.
@@ -62,8 +76,18 @@ public struct ArchiveQuery: Hashable, Sendable {
     public var end: Int64?
     /// Only items with this peer.
     public var with: String?
+    /// Only items with these ids; if one does not exist the query fails with `.unknownItem`.
+    public var ids: [String]?
+    /// Only items whose text has all of these words. Without a driver that searches text nothing is found.
+    public var words: [String]?
+    /// Only items whose values have this mark. Every item that the other conditions leave is read for it.
+    public var mark: Mark?
+    /// How many items are read for the mark, from where the query begins; nil for all.
+    public var depth: Int?
     /// The most items to return; nil for all.
     public var limit: Int?
+    /// The result ends with the item whose value makes this many bytes full.
+    public var byteLimit: Int?
     public var order: Order
 
     public init(
@@ -81,6 +105,7 @@ public struct ArchiveQuery: Hashable, Sendable {
 
     /// Whether every item of the owner is meant.
     public var isEverything: Bool {
-        after == nil && before == nil && start == nil && end == nil && with == nil && limit == nil
+        after == nil && before == nil && start == nil && end == nil && with == nil && ids == nil && words == nil
+            && mark == nil && limit == nil
     }
 }

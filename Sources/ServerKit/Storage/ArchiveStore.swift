@@ -19,12 +19,31 @@ public struct ArchiveStore<Value: Sendable>: Sendable {
     /// The write that `append` queues, for callers that join several into one.
     public func appending(_ item: NewArchiveItem<Value>, to owner: String) -> StorageWrite {
         storage.write(item.value, coding, store: address, owner: owner, key: item.id) {
-            let bytes = NewArchiveItem(id: item.id, time: item.time, with: item.with, value: $0)
+            let bytes = NewArchiveItem(id: item.id, time: item.time, with: item.with, value: $0, text: item.text)
             return .append(address, owner: owner, item: bytes)
         }
     }
 
-    /// The items that match, in the query's order. Throws `.unknownItem` if it starts at an id that does not exist.
+    /// Whether items are found by their text.
+    public var searchesText: Bool { storage.driver.searchesText }
+
+    /// Gives an item, if it is there, another value and another text. It keeps its place and its time.
+    @discardableResult
+    public func change(_ id: String, of owner: String, to value: Value, text: String? = nil) -> CommitNumber {
+        let write = storage.write(value, coding, store: address, owner: owner, key: id) {
+            .changeItem(address, owner: owner, id: id, value: $0, text: text)
+        }
+        return storage.driver.enqueue([write])
+    }
+
+    /// Gives items, those that are there, texts to be found by, all at once.
+    @discardableResult
+    public func setTexts(_ texts: [(id: String, text: String?)], of owner: String) -> CommitNumber {
+        storage.driver.enqueue(
+            texts.map { .changeItem(address, owner: owner, id: $0.id, value: nil, text: $0.text) })
+    }
+
+    /// The items that match, in the query's order. Throws `.unknownItem` if it names an id that does not exist.
     nonisolated(nonsending) public func items(
         of owner: String, _ query: ArchiveQuery = ArchiveQuery()
     ) async throws(StorageError) -> [ArchiveItem<Value>] {
@@ -67,6 +86,16 @@ public struct ArchiveStore<Value: Sendable>: Sendable {
             $0.store == address && $0.owner == ExactString(owner) && $0.key == ExactString(id)
         }
         return storage.driver.enqueue([.deleteItem(address, owner: owner, id: id)])
+    }
+
+    /// Removes items, those that are there, all at once.
+    @discardableResult
+    public func delete(_ ids: [String], of owner: String) -> CommitNumber {
+        let keys = Set(ids.map { ExactString($0) })
+        storage.forget { place in
+            place.store == address && place.owner == ExactString(owner) && place.key.map(keys.contains) ?? false
+        }
+        return storage.driver.enqueue(ids.map { .deleteItem(address, owner: owner, id: $0) })
     }
 
     /// Removes the items up to and including a sequence number.

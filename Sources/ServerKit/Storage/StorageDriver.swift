@@ -48,6 +48,9 @@ public protocol StorageDriver: AnyObject, Sendable {
         having key: String, in store: StoreAddress, after: String?, limit: Int
     ) async throws(StorageError) -> [String]
 
+    /// Archive: whether items are found by their text; where they are not, texts are ignored.
+    var searchesText: Bool { get }
+
     /// Archive: the items that match.
     nonisolated(nonsending) func items(
         in store: StoreAddress, of owner: String, matching query: ArchiveQuery
@@ -79,4 +82,8 @@ public protocol StorageDriver: AnyObject, Sendable {
     nonisolated(nonsending) func stores(
         of owner: String, on host: String
     ) async throws(StorageError) -> [StoreAddress]
+}
+
+extension StorageDriver {
+    public var searchesText: Bool { false }
 }

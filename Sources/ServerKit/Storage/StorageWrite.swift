@@ -50,6 +50,9 @@ public enum StorageWrite: Sendable {
     case replaceEntries(StoreAddress, owner: String, entries: [MapEntry<[UInt8]>])
     /// Archive: puts an item at the end. An item with the same id is replaced, and the new one stands at the end.
     case append(StoreAddress, owner: String, item: NewArchiveItem<[UInt8]>)
+    /// Archive: gives the item with this id, if it is there, another text, and another value unless that is nil. It
+    /// keeps its place and its time.
+    case changeItem(StoreAddress, owner: String, id: String, value: [UInt8]?, text: String?)
     /// Archive: removes the item with this id, if it is there.
     case deleteItem(StoreAddress, owner: String, id: String)
     /// Archive: removes the items up to and including a sequence number.
@@ -73,8 +76,8 @@ extension StorageWrite {
         case .set(let address, _, _): (store, kind) = (address, .values)
         case .setEntry(let address, _, _, _), .deleteEntry(let address, _, _), .replaceEntries(let address, _, _):
             (store, kind) = (address, .map)
-        case .append(let address, _, _), .deleteItem(let address, _, _), .deleteItems(let address, _, _),
-            .deleteOlder(let address, _, _):
+        case .append(let address, _, _), .changeItem(let address, _, _, _, _), .deleteItem(let address, _, _),
+            .deleteItems(let address, _, _), .deleteOlder(let address, _, _):
             (store, kind) = (address, .archive)
         case .delete, .removeOwner: return nil
         case .fail(let error): return error

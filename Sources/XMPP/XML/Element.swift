@@ -231,6 +231,10 @@ public struct Element: Sendable {
 
     /// Appends a child, which takes this element's namespace if it was built without one.
     public mutating func append(_ child: Element) {
+        if case .view(let tape, 0) = storage, let longer = tape.appending(child) {
+            storage = .view(longer, 0)
+            return
+        }
         edit { $0.content.append(.element(child.inheriting($0.namespace))) }
     }
 

@@ -12,6 +12,13 @@ public struct XMLWriter: Sendable {
         isInStream = inStream
     }
 
+    /// Begins behind bytes that are no markup: those that a store puts in front of what it keeps.
+    public init(after prefix: [UInt8]) {
+        isInStream = false
+        bytes.reserveCapacity(prefix.count + 512)
+        bytes += prefix
+    }
+
     public mutating func removeAll() {
         bytes.removeAll(keepingCapacity: bytes.capacity <= 65_536)
     }

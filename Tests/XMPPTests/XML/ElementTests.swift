@@ -24,6 +24,66 @@ private let inner: Namespace = "urn:example:inner"
         #expect(element.child("other", inner)?.has("deep") == true)
     }
 
+    @Test(
+        "A sealed element is passed on as it is",
+        arguments: [
+            "<message xmlns='jabber:client'/>", "<message/>", "<a xmlns='urn:x&amp;y' b='&gt;&apos;' c=''>text</a>",
+            "<message xmlns='jabber:client' to='a@b' xml:lang='en'><body>1 &lt; 2</body><x xmlns='urn:x'/></message>",
+        ])
+    func sealed(xml: String) throws {
+        let bytes = Array(xml.utf8)
+        let original = parse(xml)
+        for (bytes, offset) in [(bytes, 0), ([1, 2, 3] + bytes, 3)] {
+            let sealed = try #require(Element(sealed: bytes, from: offset))
+            #expect(sealed.name == original.name && sealed.namespace == original.namespace)
+            #expect(sealed.attributes == original.attributes && sealed.children.isEmpty && sealed.text.isEmpty)
+            let outside = Element("forwarded", outer) { sealed }
+            #expect(outside.xml == Element("forwarded", outer) { original }.xml)
+            var writer = XMLWriter()
+            writer.write(sealed, in: original.namespace)
+            #expect(!String(decoding: writer.bytes, as: UTF8.self).contains(" xmlns='\(original.namespace.uri)'"))
+        }
+    }
+
+    @Test(
+        "What is no element is not sealed",
+        arguments: ["", "<", "<>", "</>", "a<b/>", "<a", "<a>", "<a/> ", "<a xmlns='", "<a xmlns='>", "<a/></a>", "\u{0}"])
+    func unsealed(text: String) {
+        #expect(Element(sealed: Array(text.utf8)) == nil)
+        #expect(Element(sealed: Array(text.utf8), from: 99) == nil)
+        #expect(Element(sealed: Array(text.utf8), from: -1) == nil)
+    }
+
+    @Test("A child is appended to a view as to a tree")
+    func appending() {
+        for xml in [
+            "<message xmlns='jabber:client' to='a@b'><body>1 &lt; 2</body><x xmlns='urn:x'><y/></x></message>",
+            "<message xmlns='jabber:client'>text</message>", "<message xmlns='jabber:client'/>",
+        ] {
+            for child in [
+                Element("id", inner, ["by": "a'b<&>@c", "empty": ""]),
+                Element("x", inner) { Element("y") { "text & more" }; Element("z", outer) { Element("w", inner) }; "end" },
+                Element("body", text: "2"), Element("a", inner, ["xml:lang": "en"]), view(Element("a", inner)),
+            ] {
+                var appended = view(parse(xml))
+                var tree = appended
+                tree["to"] = tree["to"]
+                appended.append(child)
+                tree.append(child)
+                appended.append(Element("last", outer))
+                tree.append(Element("last", outer))
+                #expect(appended.xml == tree.xml)
+                #expect(parse(appended.xml).xml == tree.xml)
+                let found = appended.children
+                #expect(found.map(\.name) == tree.children.map(\.name))
+                #expect(found.map(\.xml) == tree.children.map(\.xml))
+                #expect(found.map { $0.children.map(\.namespace) } == tree.children.map { $0.children.map(\.namespace) })
+                #expect(appended.has("last", outer) && appended.text == tree.text)
+                #expect(found.last?.name == "last" && found.dropLast().last?.attributes == child.attributes)
+            }
+        }
+    }
+
     @Test("Views and trees serialise alike")
     func viewEqualsTree() {
         let tree = Element("message", .client, ["to": "a'b<c>&\"\t\n\r", "xml:lang": "en"]) {
