@@ -69,6 +69,19 @@ public struct SampleWriter: Sendable {
         }
     }
 
+    /// Adds components, as the examples that modules give of the domains they serve, below the domain of `host`.
+    public mutating func components(_ components: [(subdomain: String, module: Module)], of host: String) {
+        comment("Domains that a module serves, with its options beside its name.", indentation: 0)
+        lines.append("components:")
+        for (subdomain, module) in components {
+            comment(module.summary.sentence, indentation: 2)
+            lines.append("  #\("\(subdomain).\(host)".yamlScalar):")
+            lines.append("    #module: \(module.name.yamlScalar)")
+            write(module.options, indentation: 4)
+            if lines.last != "" { lines.append("") }
+        }
+    }
+
     private mutating func write(_ options: [OptionDescription], indentation: Int) {
         let margin = String(repeating: " ", count: indentation)
         let column = options.filter { !$0.isGroup }.map { $0.yamlLine.count }.max() ?? 0
