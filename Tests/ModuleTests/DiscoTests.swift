@@ -187,7 +187,7 @@ private final class Rooms: Module {
                 #expect(info.features.contains(feature), "\(feature)")
             }
             // XEP-0157: whom to write to about the rooms.
-            #expect(info.child("x")?.children.contains { $0["var"] == "admin-addresses" } == true)
+            #expect(info.child("x", .dataForms)?.children.contains { $0["var"] == "admin-addresses" } == true)
             let domain = "rooms.montague.example"
             try await romeo.asks(.get, "<ping xmlns='urn:xmpp:ping'/>", to: domain)
             let time = try await romeo.asks(.get, "<time xmlns='urn:xmpp:time'/>", to: domain)

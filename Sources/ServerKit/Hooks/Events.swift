@@ -143,6 +143,9 @@ extension Hook where Event == ResourceEvent {
     /// The stream of a resource was lost, or the server stops: claim it to keep the resource for its client, which may
     /// come back with another stream. Whoever does removes it in the end (``Account/remove(_:)``).
     public static var resourceDetaching: Self { Hook("resource-detaching") { $0.resourceDetaching } }
+    /// The client of a resource that was kept for it is back with another stream, and was sent what it had missed:
+    /// observe.
+    public static var resourceResumed: Self { Hook("resource-resumed") { $0.resourceResumed } }
     /// A resource that outlived a restart of the server is back, with its presence and what modules kept with it:
     /// observe, to learn what a module would know of it otherwise.
     public static var resourceRestored: Self { Hook("resource-restored") { $0.resourceRestored } }

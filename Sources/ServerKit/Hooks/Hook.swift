@@ -118,6 +118,7 @@ public final class HostHooks {
     public let resourceAvailable = HookList<ResourceEvent>()
     public let resourceUnavailable = HookList<ResourceEvent>()
     public let resourceDetaching = HookList<ResourceEvent>()
+    public let resourceResumed = HookList<ResourceEvent>()
     public let resourceRestored = HookList<ResourceEvent>()
     public let resourceClosed = HookList<ResourceEvent>()
     public let stanzaDelayed = HookList<StanzaDelayEvent>()
