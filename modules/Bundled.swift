@@ -5,5 +5,5 @@ import ServerKit
 public let bundledModules: [any Module.Type] = [
     ClientToServer.self, TLS.self, SASL.self, Bind.self, StreamManagement.self, Roster.self, PresenceExchange.self, Messages.self,
     Offline.self, Disco.self, Caps.self, Ping.self, SoftwareVersion.self, EntityTime.self, LastActivity.self,
-    Private.self, VCard.self, ClientState.self, Register.self, ContactAddresses.self, Commands.self, Admin.self, Announce.self,
+    Private.self, VCard.self, ClientState.self, Push.self, Register.self, ContactAddresses.self, Commands.self, Admin.self, Announce.self,
 ]
