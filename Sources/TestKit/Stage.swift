@@ -74,7 +74,8 @@ public final class Stage {
         var text = config.hasSuffix("\n") ? config : config + "\n"
         if !text.contains("hosts:") { text += "hosts: { montague.example: {}, capulet.example: {} }\n" }
         if !text.contains("\nmodules:"), !text.hasPrefix("modules:") {
-            text += "modules:\n" + modules.map { "  \($0.info.name): on\n" }.joined()
+            let switched = modules.map { $0.info }.filter { $0.scope != .component }
+            text += "modules:\n" + switched.map { "  \($0.name): on\n" }.joined()
         }
         let (read, problems) = ServerConfiguration.read(
             bytes: Array(text.utf8), file: "play.yaml", listeners: ServerConfiguration.knownListeners)

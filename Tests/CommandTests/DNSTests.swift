@@ -50,4 +50,24 @@ import Testing
         let findings = check.findings(try #require(configuration))
         #expect(findings.findings.first?.text.contains(text) == true)
     }
+
+    @Test(
+        "Components are looked for as other servers do",
+        arguments: [
+            (DNSCheck.Lookup.failed, ["192.0.2.1"], Findings.Grade.problem, "do not answer"),
+            (.absent, [], .hint, "is only for this server's own users: it has neither"),
+            (.absent, ["192.0.2.1"], .fine, "other servers use its address (192.0.2.1), port 5269"),
+            (.found([.init(priority: 0, weight: 0, port: 5269, target: "x.example")]), [], .problem, "has no address"),
+            (.found([.init(priority: 0, weight: 0, port: 5269, target: "x.example")]), ["::1"], .fine, "x.example:5269"),
+            (.found([.init(priority: 0, weight: 0, port: 0, target: ".")]), [], .hint, "own users"),
+        ])
+    func components(lookup: DNSCheck.Lookup, addresses: [String], grade: Findings.Grade, text: String) throws {
+        let (configuration, _) = ServerConfiguration.read(
+            bytes: Array("components: { rooms.example.org: { module: muc } }".utf8), file: "f.yaml",
+            listeners: ServerConfiguration.knownListeners)
+        let check = DNSCheck(services: { _ in lookup }, addresses: { _ in addresses })
+        let findings = check.findings(try #require(configuration)).findings
+        #expect(findings.map(\.grade) == [grade])
+        #expect(findings.first?.text.contains(text) == true)
+    }
 }

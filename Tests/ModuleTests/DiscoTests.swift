@@ -148,3 +148,55 @@ extension Element {
     /// The features of a disco#info result.
     var features: [String] { children("feature").compactMap { $0["var"] } }
 }
+
+/// Serves a domain of its own.
+private final class Rooms: Module {
+    static let info = ModuleInfo("rooms", "Rooms", scope: .component)
+    init(options: NoOptions) {}
+    func load(into host: ModuleHost) { host.identify("conference", "text", name: "Balconies", on: .host) }
+}
+
+@Suite("Service discovery of components") struct ComponentDiscoTests {
+    private let everything: [any Module.Type] = [
+        Rooms.self, Disco.self, Commands.self, Ping.self, SoftwareVersion.self, EntityTime.self, LastActivity.self,
+        ContactAddresses.self, Caps.self,
+    ]
+    private let config = "components: { rooms.montague.example: { module: rooms } }\nadmins: [romeo@montague.example]\n"
+
+    @Test("A host lists the components that belong to it, by the names they have")
+    func items() async throws {
+        try await play(modules: everything, config: config) { stage in
+            let romeo = try await stage.enter("romeo@montague.example/phone")
+            let items = try await romeo.asks(.get, DiscoTests.items, to: "montague.example")
+            #expect(items?.children.map { $0["jid"] } == ["rooms.montague.example"])
+            #expect(items?.firstChild?["name"] == "Balconies")
+            #expect(try await romeo.asks(.get, DiscoTests.items, to: "capulet.example")?.children.isEmpty == true)
+            #expect(try await romeo.asks(.get, DiscoTests.items)?.children.isEmpty == true)
+            #expect(try await romeo.asks(.get, DiscoTests.items, to: "rooms.montague.example")?.children.isEmpty == true)
+        }
+    }
+
+    @Test("A component is what its module says, and no server; what makes sense on any domain is there")
+    func info() async throws {
+        try await play(modules: everything, config: config) { stage in
+            let romeo = try await stage.enter("romeo@montague.example/phone")
+            let info = try #require(try await romeo.asks(.get, DiscoTests.info, to: "rooms.montague.example"))
+            #expect(info.has(identity: "conference", "text"))
+            #expect(!info.has(identity: "server", "im"))
+            for feature in ["urn:xmpp:ping", "jabber:iq:version", "urn:xmpp:time", "jabber:iq:last"] {
+                #expect(info.features.contains(feature), "\(feature)")
+            }
+            // XEP-0157: whom to write to about the rooms.
+            #expect(info.child("x", .dataForms)?.children.contains { $0["var"] == "admin-addresses" } == true)
+            let domain = "rooms.montague.example"
+            try await romeo.asks(.get, "<ping xmlns='urn:xmpp:ping'/>", to: domain)
+            let time = try await romeo.asks(.get, "<time xmlns='urn:xmpp:time'/>", to: domain)
+            #expect(time?.has("utc") == true)
+            #expect(try await romeo.asks(.get, "<query xmlns='jabber:iq:version'/>", to: domain)?.has("name") == true)
+            let node = "http://jabber.org/protocol/commands"
+            let commands = try await romeo.asks(
+                .get, "<query xmlns='http://jabber.org/protocol/disco#items' node='\(node)'/>", to: domain)
+            #expect(commands?.children.isEmpty == true)
+        }
+    }
+}

@@ -72,7 +72,7 @@ extension Blocking {
     /// All of it is written, or nothing.
     private func write(_ writes: [StorageWrite?]) {
         let writes = writes.compactMap(\.self)
-        if !writes.isEmpty { storage?.driver.enqueue(writes) }
+        if !writes.isEmpty { _ = storage?.driver.enqueue(writes) }
     }
 
     // MARK: Presence

@@ -5,7 +5,7 @@ final class Commands: Module {
     static let info = ModuleInfo(
         "commands", "Lets users and administrators run commands from their clients",
         implements: [.xep(50, "1.3.0")],
-        group: .recommended, requires: ["disco"])
+        group: .recommended, scope: .domain, requires: ["disco"])
 
     struct Options: ModuleOptions {
         let idleTime: Duration

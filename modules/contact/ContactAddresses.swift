@@ -5,7 +5,7 @@ final class ContactAddresses: Module {
     static let info = ModuleInfo(
         "contact", "Publishes how to reach the people behind the server",
         implements: [.xep(157, "1.1.1")],
-        group: .recommended, requires: ["disco"])
+        group: .recommended, scope: .domain, requires: ["disco"])
 
     struct Options: ModuleOptions {
         /// The addresses of each kind that has any, by the name of its field.

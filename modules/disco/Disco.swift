@@ -5,7 +5,7 @@ final class Disco: Module {
     static let info = ModuleInfo(
         "disco", "Tells clients and servers what is supported",
         implements: [.xep(30, "2.5.0"), .xep(128, "1.0.1")],
-        group: .core)
+        group: .core, scope: .domain)
 
     struct Options: ModuleOptions {
         let name: String
@@ -24,8 +24,12 @@ final class Disco: Module {
     func load(into host: ModuleHost) {
         host.advertise(.discoInfo, .discoItems, on: .host)
         host.advertise(.discoInfo, .discoItems, on: .account)
-        host.identify("server", "im", name: options.name, on: .host)
-        host.identify("account", host.host.isAnonymous ? "anonymous" : "registered", on: .account)
+        // What a component is, its own module says.
+        if !host.isComponent {
+            host.identify("server", "im", name: options.name, on: .host)
+            host.identify("account", host.host.isAnonymous ? "anonymous" : "registered", on: .account)
+            host.listItems { $0.account == nil ? self.components(of: host.host) : [] }
+        }
         host.answer(.get, "query", .discoInfo, on: .host) { try self.info($0) }
         host.answer(.get, "query", .discoItems, on: .host) { try self.items($0) }
         // XEP-0030 §8: only those who see the account's presence may ask. Others could learn who has an account. For
@@ -58,6 +62,14 @@ final class Disco: Module {
             for item in items {
                 Element("item", nil, ["jid": item.jid.description, "node": item.node, "name": item.name])
             }
+        }
+    }
+
+    /// The services beside the host, each with the name that its identity has.
+    private func components(of host: Host) -> [DiscoRegistry.Item] {
+        host.server.components(of: host).map { component in
+            let name = component.disco.identities(of: .host).lazy.compactMap(\.name).first
+            return DiscoRegistry.Item(jid: component.jid, name: name)
         }
     }
 

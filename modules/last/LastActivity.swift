@@ -7,7 +7,7 @@ final class LastActivity: Module {
     static let info = ModuleInfo(
         "last", "Tells contacts when a user was here last",
         implements: [.xep(12, "2.0")],
-        group: .recommended)
+        group: .recommended, scope: .domain)
 
     init(options: NoOptions) {}
 

@@ -98,7 +98,7 @@ extension Message {
         guard has("delay", .delay) else { return }
         payload.removeChildren { child in
             guard child.is("delay", .delay), let from = child.jid("from") else { return false }
-            return from.isDomain && server.host(from.domainpart) != nil
+            return from.isDomain && server.router.entity(for: from.domainpart) != nil
         }
     }
 }

@@ -5,7 +5,7 @@ final class Ping: Module {
     static let info = ModuleInfo(
         "ping", "Answers pings, and finds connections that died",
         implements: [.xep(199, "2.0.1")],
-        group: .recommended)
+        group: .recommended, scope: .domain)
 
     struct Options: ModuleOptions {
         let interval: Duration?

@@ -139,6 +139,10 @@ extension Roster: ContactList {
         roster(of: account)?.items.values.compactMap { $0.subscription.to == .granted ? $0.jid : nil } ?? []
     }
 
+    func pendingRequests(of account: Account) -> [JID] {
+        roster(of: account).map { Array($0.requests.keys) } ?? []
+    }
+
     func deliverPendingRequests(to resource: Resource) {
         let account = resource.account
         guard let roster = roster(of: account) else { return }

@@ -6,7 +6,7 @@ final class EntityTime: Module {
     static let info = ModuleInfo(
         "time", "Tells the time",
         implements: [.xep(202, "2.0")],
-        group: .recommended)
+        group: .recommended, scope: .domain)
 
     init(options: NoOptions) {}
 

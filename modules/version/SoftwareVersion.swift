@@ -6,7 +6,7 @@ final class SoftwareVersion: Module {
     static let info = ModuleInfo(
         "version", "Tells which software the server is",
         implements: [.xep(92, "1.1")],
-        group: .recommended)
+        group: .recommended, scope: .domain)
 
     struct Options: ModuleOptions {
         let showsOS: Bool

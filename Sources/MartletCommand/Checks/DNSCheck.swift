@@ -2,7 +2,7 @@ import CResolv
 import Glibc
 import ServerKit
 
-/// Looks whether clients find the server by the domain's name.
+/// Looks whether clients find the server by the domain's name, and others its components.
 struct DNSCheck {
     enum Lookup: Equatable {
         case found([DNSAnswer.Service])
@@ -21,7 +21,38 @@ struct DNSCheck {
             check(host.name, "_xmpp-client._tcp", configuration.listen["c2s"] ?? [], &findings)
             check(host.name, "_xmpps-client._tcp", configuration.listen["c2s_tls"] ?? [], &findings)
         }
+        for component in configuration.components { check(component.name, &findings) }
         return findings
+    }
+
+    /// The server's own users reach a component through their host. Other servers look for its domain, by a service
+    /// record or its address. RFC 6120 §3.2.
+    private func check(_ component: String, _ findings: inout Findings) {
+        let name = "_xmpp-server._tcp.\(component)"
+        let known = addresses(component)
+        switch services(name) {
+        case .failed: findings.problem("\(name): the name servers do not answer.")
+        case .absent where known.isEmpty:
+            findings.hint(
+                "\(component) is only for this server's own users: it has neither a service record nor an address that "
+                    + "others could find. A record would be: \(name). 3600 IN SRV 5 0 5269 \(component).")
+        case .absent:
+            findings.fine(
+                "\(component) has no service record; other servers use its address "
+                    + "(\(known.joined(separator: ", "))), port 5269.")
+        case .found(let records):
+            for record in records {
+                let addresses = addresses(record.target)
+                if record.target == "." {
+                    findings.hint("\(name) says that \(component) is only for this server's own users.")
+                } else if addresses.isEmpty {
+                    findings.problem("\(name) leads to \(record.target), which has no address.")
+                } else {
+                    findings.fine(
+                        "\(name) leads to \(record.target):\(record.port) (\(addresses.joined(separator: ", ")))")
+                }
+            }
+        }
     }
 
     private func check(_ host: String, _ service: String, _ listen: [ListenAddress], _ findings: inout Findings) {

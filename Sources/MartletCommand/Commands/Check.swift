@@ -42,8 +42,10 @@ struct Check: AsyncParsableCommand {
         switch subject {
         case .config:
             var findings = Findings()
-            let count = configuration.hosts.count
-            findings.fine("\(file.path) has no mistakes; \(count) \(count == 1 ? "host" : "hosts").")
+            let (hosts, components) = (configuration.hosts.count, configuration.components.count)
+            var counts = "\(hosts) \(hosts == 1 ? "host" : "hosts")"
+            if components > 0 { counts += ", \(components) \(components == 1 ? "component" : "components")" }
+            findings.fine("\(file.path) has no mistakes; \(counts).")
             if configuration.admins.isEmpty && configuration.hosts.allSatisfy(\.admins.isEmpty) {
                 findings.hint("Nobody administers the server; name somebody under \"admins:\".")
             }

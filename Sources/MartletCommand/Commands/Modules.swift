@@ -19,8 +19,13 @@ struct ModulesList: AsyncParsableCommand {
         var summary: String
         var implements: [String]
         var isOnByDefault: Bool
-        /// By host; empty without a configuration.
+        /// Whether it serves a domain of its own, as a component.
+        var isComponent: Bool
+        /// By host and component; empty without a configuration.
         var isOn: [String: Bool]
+
+        /// In place of the columns of hosts, where there is no configuration.
+        fileprivate var defaultState: String { isComponent ? "component" : isOnByDefault ? "on" : "off" }
     }
 
     func run() async throws {
@@ -29,23 +34,25 @@ struct ModulesList: AsyncParsableCommand {
         let configuration = isConfigured ? try ConfigurationFile.readLoosely(file.path) : nil
         let rows = Self.rows(MartletMain.modules, configuration)
         if json { return try Console.print(json: rows) }
-        let hosts = configuration?.hosts.map(\.name) ?? []
-        let head = ["MODULE"] + (hosts.isEmpty ? ["DEFAULT"] : hosts) + ["IMPLEMENTS", "SUMMARY"]
+        let domains = configuration?.domains ?? []
+        let head = ["MODULE"] + (domains.isEmpty ? ["DEFAULT"] : domains) + ["IMPLEMENTS", "SUMMARY"]
         Console.print(table: [head] + rows.map { row in
-            let states = hosts.isEmpty ? [row.isOnByDefault] : hosts.map { row.isOn[$0] ?? false }
-            return [row.name] + states.map { $0 ? "on" : "off" } + [row.implements.joined(separator: ", "), row.summary]
+            let states = domains.isEmpty ? [row.defaultState] : domains.map { row.isOn[$0] == true ? "on" : "off" }
+            return [row.name] + states + [row.implements.joined(separator: ", "), row.summary]
         })
     }
 
     static func rows(_ modules: [any Module.Type], _ configuration: ServerConfiguration?) -> [Row] {
-        modules.map { $0.info }.sorted { $0.name < $1.name }.map { info in
-            var isOn: [String: Bool] = [:]
-            for host in configuration?.hosts ?? [] {
-                isOn[host.name] = configuration?.setting(module: info.name, host: host.name)?.isOn ?? info.isOnByDefault
-            }
+        let planner = ModulePlanner(modules)
+        let loaded = (configuration?.domains ?? []).map { domain in
+            (domain, configuration.map { planner.names(in: $0, on: domain) } ?? [])
+        }
+        return modules.map { $0.info }.sorted { $0.name < $1.name }.map { info in
+            let isOn = loaded.map { domain, names in (domain, names.contains(info.name)) }
             return Row(
                 name: info.name, summary: info.summary, implements: info.implements.map(\.name),
-                isOnByDefault: info.isOnByDefault, isOn: isOn)
+                isOnByDefault: info.isOnByDefault, isComponent: info.scope == .component,
+                isOn: Dictionary(uniqueKeysWithValues: isOn))
         }
     }
 }
@@ -64,4 +71,9 @@ struct ModulesInfo: AsyncParsableCommand {
         }
         Console.print(ModuleManual(module).text)
     }
+}
+
+extension ServerConfiguration {
+    /// The domains of hosts, then of components, in the order of the file.
+    fileprivate var domains: [String] { hosts.map(\.name) + components.map(\.name) }
 }

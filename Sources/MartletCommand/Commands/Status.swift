@@ -24,6 +24,11 @@ struct Status: AsyncParsableCommand {
         Console.print(table: [["HOST", "ACCOUNTS", "CONNECTED", "MODULES"]] + status.hosts.map { host in
             [host.name, "\(host.accounts)", "\(host.resources)", "\(host.modules.count)"]
         })
+        guard !status.components.isEmpty else { return }
+        Console.print("")
+        Console.print(table: [["COMPONENT", "MODULES"]] + status.components.map { component in
+            [component.name, component.modules.joined(separator: ", ")]
+        })
     }
 
     /// `3 d 4 h`, `25 min 3 s`

@@ -13,11 +13,14 @@ struct ModuleManual {
         let info = module.info
         var lines = [info.name, "  \(info.summary.asSentence)", ""]
         for specification in info.implements { lines.append("  Implements \(specification.description)") }
-        lines.append("  \(info.isOnByDefault ? "On" : "Off") by default; group: \(info.group.rawValue)")
+        lines.append("  \(info.state); group: \(info.group.rawValue)")
         if info.scope == .server { lines.append("  Loaded once for the server") }
         if !info.requires.isEmpty { lines.append("  Needs \(info.requires.joined(separator: ", "))") }
         let options = module.optionDescriptions
-        lines += ["", options.isEmpty ? "  It has no options." : "  Options, under \"modules: { \(info.name): { … } }\":"]
+        let place = info.scope == .component
+            ? "\"components: { \(info.subdomain).example.org: { module: \(info.name), … } }\""
+            : "\"modules: { \(info.name): { … } }\""
+        lines += ["", options.isEmpty ? "  It has no options." : "  Options, under \(place):"]
         for option in options.flattened() {
             lines += ["", "  \(option.path): \(option.option.defaultText ?? "(not set)")"]
             lines.append("      \(option.option.explanation)")
@@ -28,7 +31,7 @@ struct ModuleManual {
     /// For the manual in Markdown.
     var markdown: String {
         let info = module.info
-        var text = "### \(info.name)\n\n\(info.summary.asSentence) \(info.isOnByDefault ? "On" : "Off") by default."
+        var text = "### \(info.name)\n\n\(info.summary.asSentence) \(info.state)."
         if !info.implements.isEmpty {
             text += " Implements " + info.implements.map(\.markdown).joined(separator: ", ") + "."
         }
@@ -42,6 +45,14 @@ struct ModuleManual {
             text += "| `\(path)` | \(value) | \(option.explanation) |\n"
         }
         return text + "\n"
+    }
+}
+
+extension ModuleInfo {
+    /// Whether it runs when the configuration does not mention it, or where it does.
+    fileprivate var state: String {
+        scope == .component ? "Serves a domain of its own, named under \"components:\""
+            : isOnByDefault ? "On by default" : "Off by default"
     }
 }
 

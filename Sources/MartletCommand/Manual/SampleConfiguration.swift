@@ -20,11 +20,14 @@ struct SampleConfiguration {
         writer.yaml(inForce)
         let said = Set(inForceKeys)
         // The modules follow one by one.
+        let components = sorted.filter { $0.info.scope == .component }
         writer.options(
             ServerConfiguration.descriptions(listeners: ServerConfiguration.knownListeners)
-                .filter { !said.contains($0.key) && $0.key != "modules" })
+                .filter { !said.contains($0.key) && $0.key != "modules" }
+                .filter { $0.key != "components" || components.isEmpty })
         var rest = SampleWriter()
-        rest.modules(sorted.map(Self.describe))
+        if !components.isEmpty { rest.components(components.map { ($0.info.subdomain, Self.describe($0)) }, of: host) }
+        rest.modules(sorted.filter { $0.info.scope != .component }.map(Self.describe))
         return writer.text + "\n" + rest.text
     }
 

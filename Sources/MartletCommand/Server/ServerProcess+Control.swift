@@ -30,13 +30,16 @@ extension ServerProcess {
                     name: host.domain, accounts: try await host.accounts.store.count(),
                     resources: host.accounts.resourceCount, modules: server.loadedModules(on: host.domain)))
         }
+        let components = server.allComponents.map { component in
+            ServerStatus.Component(name: component.domain, modules: server.loadedModules(on: component.domain))
+        }
         let uptime = server.clock.now - server.startedAt
         let started = Timestamp(seconds: server.clock.date.seconds - uptime.components.seconds)
         return ServerStatus(
             version: ServerVersion.number, processID: getpid(), startedAt: started.description,
             uptimeSeconds: uptime.components.seconds, memoryKiB: Self.residentKiB,
             logLevel: logControl.level.rawValue, listening: server.listening.mapValues { $0.map(\.description) },
-            hosts: hosts, passwordIterations: server.passwordIterations)
+            hosts: hosts, components: components, passwordIterations: server.passwordIterations)
     }
 
     private nonisolated static var residentKiB: Int {

@@ -50,6 +50,12 @@ struct ServerStatus: Codable, Sendable {
         var modules: [String]
     }
 
+    /// A domain that a module serves.
+    struct Component: Codable, Sendable {
+        var name: String
+        var modules: [String]
+    }
+
     var version: String
     var processID: Int32
     /// When the server was started, and how many seconds ago.
@@ -61,6 +67,7 @@ struct ServerStatus: Codable, Sendable {
     /// Where each listener listens.
     var listening: [String: [String]]
     var hosts: [Host]
+    var components: [Component]
     /// How many iterations new passwords get.
     var passwordIterations: Int
 }

@@ -91,7 +91,7 @@ public final class AccountDirectory {
     ///
     /// - Throws: ``AccountError`` or a storage error.
     public func create(_ localpart: String, password: String) async throws {
-        guard let host else { return }
+        guard let host, !host.isComponent else { throw AccountError.unknown }
         // While another one makes or removes it, there is no telling.
         guard changing.insert(localpart).inserted else { throw AccountError.exists }
         defer { changing.remove(localpart) }
@@ -196,7 +196,7 @@ public final class AccountDirectory {
     }
 
     private func read(_ localpart: String) async throws -> Account? {
-        guard let host, !host.isAnonymous, let record = try await store.record(of: localpart) else { return nil }
+        guard let host, !host.isAnonymous, !host.isComponent, let record = try await store.record(of: localpart) else { return nil }
         let jid = JID(unchecked: localpart, domainpart: host.domain, resourcepart: nil)
         let account = Account(jid: jid, host: host, isLocked: record.isLocked == true)
         try await runLoaders(account)

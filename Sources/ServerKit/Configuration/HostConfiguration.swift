@@ -41,6 +41,19 @@ public struct HostConfiguration: Sendable {
     }
 }
 
+extension HostConfiguration {
+    /// What holds for the domain of a component: nobody logs in there, and the server's administrators are its own.
+    init(component: ComponentConfiguration) {
+        name = component.name
+        position = component.position
+        admins = []
+        authentication = .internal
+        certificate = nil
+        certificateKey = nil
+        modules = ModuleSettings(entries: [])
+    }
+}
+
 /// One domain that a module serves: `components: { conference.example.org: { module: muc } }`.
 public struct ComponentConfiguration: Sendable {
     /// The domain, normalised.

@@ -69,6 +69,19 @@ public struct SampleWriter: Sendable {
         }
     }
 
+    /// Adds components, as the examples that modules give of the domains they serve, below the domain of `host`.
+    public mutating func components(_ components: [(subdomain: String, module: Module)], of host: String) {
+        comment("Domains that a module serves, with its options beside its name.", indentation: 0)
+        lines.append("components:")
+        for (subdomain, module) in components {
+            comment(module.summary.sentence, indentation: 2)
+            lines.append("  #\("\(subdomain).\(host)".yamlScalar):")
+            lines.append("    #module: \(module.name.yamlScalar)")
+            write(module.options, indentation: 4)
+            if lines.last != "" { lines.append("") }
+        }
+    }
+
     /// - Parameter isItem: whether the options are those of an item in a list, whose first line has a dash.
     private mutating func write(_ options: [OptionDescription], indentation: Int, isItem: Bool = false) {
         let margin = String(repeating: " ", count: indentation)

@@ -66,6 +66,18 @@ public struct HostMessageEvent {
     public let message: Message
 }
 
+/// A presence for the host itself.
+public struct HostPresenceEvent {
+    public let host: Host
+    public let presence: Presence
+}
+
+/// A stanza for something that a component serves, such as `room@conference.example.org/nick`.
+public struct AddressEvent {
+    public let host: Host
+    public let stanza: Stanza
+}
+
 /// Something happened to a resource.
 public struct ResourceEvent {
     public let resource: Resource
@@ -128,6 +140,18 @@ extension Hook where Event == IQEvent {
 extension Hook where Event == HostMessageEvent {
     /// A message to the host: claim it.
     public static var hostMessage: Self { Hook("host-message") { $0.hostMessage } }
+}
+
+extension Hook where Event == HostPresenceEvent {
+    /// Presence for the host, of any type: claim it. What nobody takes is forgotten.
+    public static var hostPresence: Self { Hook("host-presence") { $0.hostPresence } }
+}
+
+extension Hook where Event == AddressEvent {
+    /// A stanza to an address with a localpart at the domain of a component: filter, then claim to act on it, requests
+    /// with ``ModuleHost/answer(_:_:)``. What nobody takes is answered as if it were for an account that does not
+    /// exist (RFC 6121 §8.5.1).
+    public static var addressArrived: Self { Hook("address-arrived") { $0.addressArrived } }
 }
 
 extension Hook where Event == ResourceEvent {

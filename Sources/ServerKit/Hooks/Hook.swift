@@ -113,6 +113,8 @@ public final class HostHooks {
     public let iqArrived = HookList<IQEvent>()
     public let iqAnswer = HookList<IQEvent>()
     public let hostMessage = HookList<HostMessageEvent>()
+    public let hostPresence = HookList<HostPresenceEvent>()
+    public let addressArrived = HookList<AddressEvent>()
     public let resourceBound = HookList<ResourceEvent>()
     public let resourceAvailable = HookList<ResourceEvent>()
     public let resourceUnavailable = HookList<ResourceEvent>()

@@ -3,7 +3,7 @@ public enum IQAccess: Sendable {
     case anyone
     /// Only the resources of the account that is asked. Others get `service-unavailable`, as if nobody were there.
     case owner
-    /// Only accounts of this host.
+    /// Only accounts of this host; of a component, only accounts of this server.
     case local
     /// Only administrators.
     case admin

@@ -1,9 +1,14 @@
-/// A domain whose accounts live here.
+/// A domain that is served here: one with accounts, or a component, which is what a module makes of it.
+///
+/// On the domain of a component nobody logs in. It has everything else that a host has: disco, commands, answers to
+/// requests, hooks, stores. Stanzas to addresses with a localpart go to ``Hook/addressArrived``.
 @ServerActor
 public final class Host: Entity {
     public let server: Server
     public let domain: String
     public let jid: JID
+    /// Whether a module serves the domain, and there are no accounts.
+    public let isComponent: Bool
     public internal(set) var configuration: HostConfiguration
     public let hooks = HostHooks()
     public let accounts: AccountDirectory
@@ -23,9 +28,10 @@ public final class Host: Entity {
     private var pendingReplies: [String: (reply: @ServerActor (IQ) -> Void, limit: ScheduledAction)] = [:]
     private var nextRequest = 0
 
-    init(server: Server, configuration: HostConfiguration) {
+    init(server: Server, configuration: HostConfiguration, isComponent: Bool = false) {
         self.server = server
         self.configuration = configuration
+        self.isComponent = isComponent
         domain = configuration.name
         jid = JID(unchecked: nil, domainpart: domain, resourcepart: nil)
         log = server.log
@@ -58,11 +64,29 @@ public final class Host: Entity {
 
     public func receive(_ stanza: Stanza) {
         guard let to = stanza.to else { return }
-        if to.localpart != nil {
-            accounts.deliver(stanza, to: to)
-        } else {
+        if to.localpart == nil {
             receiveHere(stanza)
+        } else if isComponent {
+            receiveBelow(stanza)
+        } else {
+            accounts.deliver(stanza, to: to)
         }
+    }
+
+    /// A stanza for something that a component serves.
+    private func receiveBelow(_ stanza: Stanza) {
+        let event = AddressEvent(host: self, stanza: stanza)
+        switch hooks.addressArrived.verdict(on: event) {
+        case .drop: return
+        case .bounce(let error): return router.bounce(stanza, error)
+        case .pass: break
+        }
+        if !hooks.addressArrived.isClaimed(event) {
+            // RFC 6121 §8.5.1: presence is not answered.
+            if case .presence = stanza { return }
+            router.bounce(stanza, .serviceUnavailable)
+        }
+        hooks.addressArrived.notify(event)
     }
 
     /// A stanza for the host itself. RFC 6121 §8 leaves messages and presence to the service.
@@ -71,7 +95,8 @@ public final class Host: Entity {
         case .message(let message):
             let isTaken = hooks.hostMessage.isClaimed(HostMessageEvent(host: self, message: message))
             if !isTaken { router.bounce(stanza, .serviceUnavailable) }
-        case .presence: break
+        case .presence(let presence):
+            _ = hooks.hostPresence.isClaimed(HostPresenceEvent(host: self, presence: presence))
         case .iq(let iq):
             if iq.isRequest {
                 switch hooks.iqArrived.verdict(on: IQEvent(host: self, account: nil, iq: iq)) {
@@ -132,7 +157,16 @@ public final class Host: Entity {
         let request = IQRequest(
             iq: iq, from: from, query: query, host: self, account: account, resource: server.localResource(from),
             followUps: FollowUps())
-        run(entry, request)
+        run(entry.body, request)
+    }
+
+    /// Answers a request to an address below the domain of a component.
+    func answer(_ iq: IQ, with body: IQTable.Body) {
+        guard iq.isRequest, let from = iq.from, let query = iq.query else { return }
+        let request = IQRequest(
+            iq: iq, from: from, query: query, host: self, account: nil, resource: server.localResource(from),
+            followUps: FollowUps())
+        run(body, request)
     }
 
     /// Answers a request that is not even tried. To its sender any answer tells that what it sent before was taken, so
@@ -144,9 +178,9 @@ public final class Host: Entity {
         }
     }
 
-    private func run(_ entry: IQTable.Entry, _ request: IQRequest) {
+    private func run(_ body: IQTable.Body, _ request: IQRequest) {
         let fence = router.fence ?? DurabilityFence(storage: server.storage)
-        switch entry.body {
+        switch body {
         case .now(let body):
             let outcome = Result { try router.track(fence) { try body(request) } }
             finish(request, outcome, fence)
@@ -192,7 +226,8 @@ public final class Host: Entity {
         switch access {
         case .anyone: true
         case .owner: account.map { $0.jid == from.bare } ?? false
-        case .local: from.domainpart == domain && from.localpart != nil
+        case .local:
+            from.localpart != nil && (isComponent ? server.host(from.domainpart) != nil : from.domainpart == domain)
         case .admin: isAdmin(from)
         case .subscriber: account?.isVisible(to: from) ?? false
         }

@@ -1,6 +1,6 @@
 import NIOCore
 
-/// A server: its hosts, its router, and the modules that a configuration asks for.
+/// A server: its hosts and components, its router, and the modules that a configuration asks for.
 @ServerActor
 public final class Server {
     public private(set) var configuration: ServerConfiguration
@@ -34,6 +34,8 @@ public final class Server {
     private var stopObservers: [(id: Int, body: @ServerActor () -> Void)] = []
     private var nextObserver = 0
     private var hosts: [String: Host] = [:]
+    private var components: [String: Host] = [:]
+    /// Of hosts and components, by domain.
     private var managers: [String: ModuleManager] = [:]
     /// The modules that are loaded once; their facade's host is the first one.
     private var serverModules: ModuleManager?
@@ -149,41 +151,55 @@ public final class Server {
     private func apply(_ new: ServerConfiguration) throws {
         configuration = new
         let names = new.hosts.map(\.name)
-        for domain in hosts.keys.sorted() where !names.contains(domain) { removeHost(domain) }
+        let componentNames = new.components.map(\.name)
+        for domain in components.keys.sorted() where !componentNames.contains(domain) { remove(domain) }
+        for domain in hosts.keys.sorted() where !names.contains(domain) { remove(domain) }
         for settings in new.hosts {
             if let host = hosts[settings.name] {
                 host.configuration = settings
             } else {
-                addHost(settings)
+                hosts[settings.name] = add(settings)
+            }
+        }
+        for component in new.components {
+            let settings = HostConfiguration(component: component)
+            if let host = components[component.name] {
+                host.configuration = settings
+            } else {
+                components[component.name] = add(settings, isComponent: true)
             }
         }
         var objections: [String] = []
-        for domain in names {
-            do { try managers[domain]?.apply(planner.plan(new, host: domain)) } catch { objections.append("\(error)") }
+        let plans = names.map { ($0, planner.plan(new, host: $0)) }
+            + new.components.map { ($0.name, planner.plan(new, component: $0)) }
+        for (domain, plan) in plans {
+            do { try managers[domain]?.apply(plan) } catch { objections.append("\(error)") }
         }
         if let first = names.first.flatMap({ hosts[$0] }) {
-            let manager = serverModules ?? ModuleManager(host: first, scope: .server)
+            let manager = serverModules ?? ModuleManager(host: first, scopes: [.server])
             serverModules = manager
             do { try manager.apply(planner.serverPlan(new)) } catch { objections.append("\(error)") }
         }
         if !objections.isEmpty { throw ModuleError(objections.joined(separator: "\n")) }
     }
 
-    private func addHost(_ settings: HostConfiguration) {
-        let host = Host(server: self, configuration: settings)
-        hosts[settings.name] = host
-        managers[settings.name] = ModuleManager(host: host, scope: .host)
+    private func add(_ settings: HostConfiguration, isComponent: Bool = false) -> Host {
+        let host = Host(server: self, configuration: settings, isComponent: isComponent)
+        let scopes: Set<ModuleInfo.Scope> = isComponent ? [.component, .domain] : [.host, .domain]
+        managers[settings.name] = ModuleManager(host: host, scopes: scopes)
         router.attach(host, to: settings.name)
+        return host
     }
 
-    private func removeHost(_ domain: String) {
-        guard let host = hosts[domain] else { return }
+    private func remove(_ domain: String) {
+        guard let host = hosts[domain] ?? components[domain] else { return }
         // RFC 6120 §4.9.3.5.
         closeStreams(of: host, StreamError(.hostGone))
         managers.removeValue(forKey: domain)?.unloadAll()
         host.accounts.unloadAll()
         router.detach(domain)
         hosts[domain] = nil
+        components[domain] = nil
     }
 
     /// Ends all streams and unloads all modules; what is queued for storage is on disk when this returns.
@@ -230,17 +246,47 @@ public final class Server {
 
     // MARK: Hosts
 
+    /// The host with this name, where accounts may live; components are none.
     public func host(_ domain: String) -> Host? { hosts[domain] }
 
-    /// All hosts, by name.
+    /// All hosts with accounts, by name.
     public var allHosts: [Host] { hosts.values.sorted { $0.domain < $1.domain } }
+
+    /// The component with this name.
+    public func component(_ domain: String) -> Host? { components[domain] }
+
+    /// All components, by name.
+    public var allComponents: [Host] { components.values.sorted { $0.domain < $1.domain } }
+
+    /// The components that a host shows to its users, those below its own domain first.
+    ///
+    /// Which rooms or which upload service a client finds first is the one it will use. So a component belongs to the
+    /// hosts at or below the domain it is itself below: `conference.example.org` to `example.org` and
+    /// `guests.example.org`. One that is below none, such as `chat.example.net`, belongs to all.
+    public func components(of host: Host) -> [Host] {
+        let all = allComponents.filter { hosts(of: $0).contains(host.domain) }
+        let isOwn: (Host) -> Bool = { $0.domain.hasSuffix(".\(host.domain)") }
+        return all.filter(isOwn) + all.filter { !isOwn($0) }
+    }
+
+    private func hosts(of component: Host) -> [String] {
+        var parent = Substring(component.domain)
+        while let dot = parent.firstIndex(of: ".") {
+            parent = parent[parent.index(after: dot)...]
+            // All of a country are no family.
+            let isFamily = parent.contains(".")
+            let found = hosts.keys.filter { $0 == parent || isFamily && $0.hasSuffix(".\(parent)") }
+            if !found.isEmpty { return found }
+        }
+        return Array(hosts.keys)
+    }
 
     /// The host of a server that has no other.
     var onlyHost: Host? { hosts.count == 1 ? hosts.values.first : nil }
 
-    /// The names of the modules loaded on a host.
+    /// The names of the modules loaded on a host or component.
     public func loadedModules(on domain: String) -> [String] {
-        ((managers[domain]?.names ?? []) + (serverModules?.names ?? [])).sorted()
+        ((managers[domain]?.names ?? []) + (components[domain] == nil ? serverModules?.names ?? [] : [])).sorted()
     }
 
     /// The resource with this full JID, if it is connected here.

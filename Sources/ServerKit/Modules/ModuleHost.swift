@@ -23,6 +23,8 @@ public final class ModuleHost {
 
     public var server: Server { host.server }
     public var domain: String { host.domain }
+    /// Whether the domain has no accounts, and a module serves it.
+    public var isComponent: Bool { host.isComponent }
     public var jid: JID { host.jid }
     public var router: Router { host.router }
     public var clock: any ServerClock { host.server.clock }
@@ -123,6 +125,17 @@ public final class ModuleHost {
         from access: IQAccess = .anyone, _ body: @escaping @ServerActor (IQRequest) async throws -> Element?
     ) {
         add([kind], name, namespace, target, access, .later(body))
+    }
+
+    /// Answers one request that was claimed from ``Hook/addressArrived``, at once. What `body` throws becomes an error
+    /// as with the requests above, and the answer waits for what its sender wrote in the same way.
+    public func answer(_ iq: IQ, _ body: @escaping @ServerActor (IQRequest) throws -> Element?) {
+        host.answer(iq, with: .now(body))
+    }
+
+    /// Answers one such request after waiting for something.
+    public func answer(_ iq: IQ, _ body: @escaping @ServerActor (IQRequest) async throws -> Element?) {
+        host.answer(iq, with: .later(body))
     }
 
     private func add(

@@ -14,8 +14,12 @@ public struct ModuleInfo: Sendable {
 
     /// What a module is loaded for.
     public enum Scope: Sendable {
-        /// Once for each host that switches it on.
+        /// Once for each host with accounts that switches it on.
         case host
+        /// The same, and once for each component: it makes sense on any domain.
+        case domain
+        /// Once for each component that names it. It serves the domain: ``ModuleHost/domain`` is its own.
+        case component
         /// Once for the server.
         case server
     }
@@ -53,6 +57,8 @@ public struct ModuleInfo: Sendable {
     public let group: Group
     public let isOnByDefault: Bool
     public let scope: Scope
+    /// For those that serve a domain of their own: what it begins with in examples, such as `conference`.
+    public let subdomain: String
     /// Modules without which this one cannot work.
     public let requires: [String]
     /// Modules whose handlers run before this one's, when they are loaded.
@@ -60,14 +66,16 @@ public struct ModuleInfo: Sendable {
 
     public init(
         _ name: String, _ summary: String, implements: [Specification] = [], group: Group = .recommended,
-        defaultOn: Bool = true, scope: Scope = .host, requires: [String] = [], after: [String] = []
+        defaultOn: Bool = true, scope: Scope = .host, subdomain: String? = nil,
+        requires: [String] = [], after: [String] = []
     ) {
         self.name = name
         self.summary = summary
         self.implements = implements
         self.group = group
-        isOnByDefault = defaultOn
+        isOnByDefault = defaultOn && scope != .component
         self.scope = scope
+        self.subdomain = subdomain ?? name
         self.requires = requires
         self.after = after
     }

@@ -39,9 +39,13 @@ public protocol ContactList: AnyObject {
     /// Sends what a resource that becomes available missed about subscriptions: requests that still wait for an answer
     /// (RFC 6121 §3.1.3). Also asks again where the account's own requests went unanswered (RFC 6121 §3.1.2).
     func deliverPendingRequests(to resource: Resource)
+    /// Whose requests to subscribe wait for an answer.
+    func pendingRequests(of account: Account) -> [JID]
 }
 
 extension ContactList {
+    public func pendingRequests(of account: Account) -> [JID] { [] }
+
     /// Whether the contact is in the roster at all.
     public func contains(_ contact: JID, account: Account) -> Bool { self.contact(contact, of: account) != nil }
 }
