@@ -12,7 +12,11 @@ public final class Actor {
     /// Whether the server has closed the connection.
     public private(set) var isClosed = false
 
+    /// How often it spoke and then heard something, or what its user would have waited for.
+    public private(set) var roundTrips = 0
+
     private unowned let stage: Stage
+    private var awaitsAnswer = false
     private var connection: (any StageConnection)?
     private let reader = StreamReader(pool: ParserPool(), limits: XMLLimits(elementBytes: 10_000_000))
     private var inbox: [Element] = []
@@ -56,6 +60,7 @@ public final class Actor {
 
     /// Sends XML. Stanzas without a namespace are in the stream's.
     public func sends(_ xml: String) async throws {
+        awaitsAnswer = true
         connection?.send(Array(xml.utf8))
         // Its turn is over before the next one's begins.
         await Task.yield()
@@ -230,6 +235,8 @@ public final class Actor {
     // MARK: From the connection
 
     func receive(_ bytes: [UInt8]) {
+        if awaitsAnswer { roundTrips += 1 }
+        awaitsAnswer = false
         let isReadable = bytes.withUnsafeBytes { raw in
             do throws(StreamError) {
                 try reader.read(raw) { event throws(StreamError) in

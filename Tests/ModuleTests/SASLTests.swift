@@ -58,6 +58,26 @@ private let sasl = "xmlns='urn:ietf:params:xml:ns:xmpp-sasl'"
         }
     }
 
+    @Test("SCRAM signs what was offered, so that nobody can take something out of it unseen (XEP-0474)")
+    func downgradeProtection() async throws {
+        try await play(modules: [SASL.self], config: "modules: { sasl: on }") { stage in
+            try await stage.account("romeo@montague.example")
+            for (mechanism, hash) in [("SCRAM-SHA-256", Digest.Algorithm.sha256), ("SCRAM-SHA-1", .sha1)] {
+                let romeo = try await stage.connect(to: "montague.example")
+                try await romeo.opens()
+                try await romeo.authenticates(mechanism, Array("n,,n=romeo,r=abc".utf8))
+                let challenge = String(decoding: try await romeo.isChallenged(), as: UTF8.self)
+                let list = "PLAIN\u{1E}SCRAM-SHA-1\u{1E}SCRAM-SHA-256"
+                #expect(challenge.hasSuffix(",h=\(Base64.encode(Digest.hash(hash, Array(list.utf8))))"))
+            }
+            try stage.reload("modules: { sasl: { downgrade_protection: off } }")
+            let romeo = try await stage.connect(to: "montague.example")
+            try await romeo.opens()
+            try await romeo.authenticates("SCRAM-SHA-1", Array("n,,n=romeo,r=abc".utf8))
+            #expect(try await !String(decoding: romeo.isChallenged(), as: UTF8.self).contains(",h="))
+        }
+    }
+
     @Test("The first message may wait for a challenge")
     func withoutInitialResponse() async throws {
         try await play(modules: [SASL.self]) { stage in
@@ -130,7 +150,7 @@ private let sasl = "xmlns='urn:ietf:params:xml:ns:xmpp-sasl'"
                     try await client.opens()
                     try await client.authenticates("SCRAM-SHA-1", Array("n,,n=\(spelling),r=abc".utf8))
                     let parts = String(decoding: try await client.isChallenged(), as: UTF8.self).split(separator: ",")
-                    #expect(parts.count == 3)
+                    #expect(parts.count == 4)
                     salts.insert(String(parts[1]))
                     iterations.insert(String(parts[2]))
                 }

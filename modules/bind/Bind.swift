@@ -1,7 +1,7 @@
 import ServerKit
 
 /// Resource binding (RFC 6120 §7), and the session that older clients ask for (RFC 3921 §3).
-final class Bind: Module {
+final class Bind: Module, ResourceBinding {
     static let info = ModuleInfo(
         "bind", "Gives each client of an account its address", implements: [.rfc(6120)], group: .core)
 
@@ -32,6 +32,7 @@ final class Bind: Module {
     }
 
     func load(into host: ModuleHost) {
+        host.provide((any ResourceBinding).self, self)
         host.streamFeature { $0.isAwaitingBind ? Element("bind", .bind) : nil }
         host.streamIQ("bind", .bind) { self.bind($0, $1, $2) }
         // RFC 6120 §7.1: one resource for each stream.
@@ -101,6 +102,23 @@ final class Bind: Module {
             guard account.resource(requested) == nil else { throw StanzaError(.conflict, .modify) }
             return requested
         }
+    }
+
+    /// For Bind 2 and its like.
+    func bind(
+        _ stream: ClientStream, to account: Account, as name: String, or alternative: String, instead rivals: [Resource]
+    ) throws(StanzaError) -> Resource {
+        // RFC 6120 §7.6.2.2. It may have been locked since the client authenticated.
+        guard !account.isLocked else { throw .notAllowed("This account has been locked.") }
+        let others = account.resources.count { other in !rivals.contains { $0 === other } }
+        // RFC 6120 §7.6.2.1.
+        guard others < options.resources else { throw .resourceConstraint("Too many clients are connected.") }
+        for rival in rivals { rival.close(StreamError(.conflict, "The same client has begun a new session.")) }
+        let resource = account.bind(account.resource(name) == nil ? name : alternative, link: stream) { resource in
+            stream.bind(resource)
+        }
+        stream.log.info("Resource bound")
+        return resource
     }
 
     /// RFC 6120 §7.5: random, so that nobody can guess who is online.

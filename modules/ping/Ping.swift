@@ -1,7 +1,7 @@
 import ServerKit
 
 /// XMPP Ping (XEP-0199): answers pings, and pings clients that have been silent, to find those that are gone.
-final class Ping: Module {
+final class Ping: Module, LivenessCheck {
     static let info = ModuleInfo(
         "ping", "Answers pings, and finds connections that died",
         implements: [.xep(199, "2.0.1")],
@@ -23,6 +23,8 @@ final class Ping: Module {
 
     private let options: Options
 
+    var interval: Duration? { options.interval }
+
     init(options: Options) {
         self.options = options
     }
@@ -33,7 +35,8 @@ final class Ping: Module {
         host.answer(.get, "ping", .ping, on: .host) { _ in nil }
         // XEP-0199 §7: a ping must not tell strangers who is there.
         host.answer(.get, "ping", .ping, from: .subscriber) { _ in nil }
-        guard let interval = options.interval else { return }
+        guard let interval else { return }
+        host.provide((any LivenessCheck).self, self)
         host.every(min(interval, options.timeout, .seconds(20)) / 2) { self.sweep(host, interval) }
     }
 

@@ -40,7 +40,9 @@ final class Authenticator: AuthenticationService {
             offered: SASLMechanismList(policy, hasTLS: true, channelBindingTypes: bindings.map(\.type)),
             preparation: preparation,
             decoy: SCRAMDecoy(secret: host.server.secret, iterations: host.server.passwordIterations),
-            channelBindings: bindings)
+            channelBindings: bindings,
+            // XEP-0474 §6.1: whatever negotiates SASL on a stream announces this list and no other.
+            signsOffer: options.downgradeProtection)
         let login = Login(context: context)
         stream[LoginKey.self] = login
         return login
@@ -56,21 +58,32 @@ final class Authenticator: AuthenticationService {
         guard stream.transport.isSecure else { return count(.encryptionRequired, on: stream, reply) }
         let attempt = Attempt(login: login(on: stream), stream: stream, reply: reply)
         switch request {
-        case .begin(let mechanism, let initialResponse): begin(attempt, mechanism, initialResponse)
+        case .begin(let mechanism, let initialResponse):
+            begin(attempt, mechanism, initialResponse) { context throws(SASLFailure) in
+                try SASLExchange(mechanism: mechanism, context: context)
+            }
+        case .beginWithToken(let token):
+            let bindings = stream.transport.tls?.channelBindings ?? []
+            begin(attempt, token.mechanism.rawValue, token.initialResponse, token) { context throws(SASLFailure) in
+                try SASLExchange(token: token.mechanism, bindings: bindings, context: context)
+            }
         case .response(let data): respond(attempt, data)
         case .abort: fail(attempt, .aborted)
         case .invalid(let failure): fail(attempt, failure)
         }
     }
 
-    private func begin(_ attempt: Attempt, _ mechanism: String, _ initialResponse: [UInt8]?) {
+    private func begin(
+        _ attempt: Attempt, _ mechanism: String, _ initialResponse: [UInt8]?, _ token: TokenAttempt? = nil,
+        _ make: (SASLContext) throws(SASLFailure) -> SASLExchange
+    ) {
         let login = attempt.login
         // RFC 6120 §6.5.8: an attempt ends before the next one begins.
         guard login.exchange == nil else { return fail(attempt, .malformedRequest) }
         do throws(SASLFailure) {
-            var exchange = try SASLExchange(mechanism: mechanism, context: login.context)
+            var exchange = try make(login.context)
             let step = exchange.start(initialResponse: initialResponse)
-            login.begin(exchange, mechanism)
+            login.begin(exchange, mechanism, token)
             proceed(attempt, step)
         } catch {
             fail(attempt, error)
@@ -91,12 +104,15 @@ final class Authenticator: AuthenticationService {
         case .needCredentials(let username):
             login.username = username
             if let refusal = refusal(attempt) { return fail(attempt, refusal) }
-            wait(attempt) { login.exchange?.provide(await self.lookUp(username)) }
+            wait(attempt) { login.exchange?.provide(await self.lookUp(username, for: login)) }
         case .needVerification(let verification):
             wait(attempt) { await self.verify(attempt, verification) }
         case .success(.account(let localpart, _), let data):
             throttle.recordSuccess(account: account(localpart))
             succeed(attempt, localpart, data)
+        case .success(.token(let localpart, let token), let data):
+            throttle.recordSuccess(account: account(localpart))
+            succeed(attempt, localpart, data, token: token)
         case .success(.anonymous, let data):
             // XEP-0175 §3: an address that nobody has had and nobody can guess.
             succeed(attempt, RandomToken.make(bytes: 10), data)
@@ -110,26 +126,30 @@ final class Authenticator: AuthenticationService {
     /// Goes on with the step that `work` leads to; the stream takes nothing from the client meanwhile.
     private func wait(_ attempt: Attempt, _ work: @escaping @ServerActor () async -> SASLStep?) {
         let stream = attempt.stream
-        attempt.login.waits += 1
         stream.suspend()
         Task { @ServerActor in
             let step = await work()
-            attempt.login.waits -= 1
-            guard !stream.isClosing else { return }
-            self.proceed(attempt, step ?? .failure(.malformedRequest))
-            // The next step may wait as well.
-            if attempt.login.waits == 0 { stream.resume() }
+            if !stream.isClosing { self.proceed(attempt, step ?? .failure(.malformedRequest)) }
+            // The next step may wait as well, and has suspended the stream once more.
+            stream.resume()
         }
     }
 
     // MARK: Credentials
 
     /// Asks the storage even for accounts that are loaded, or the time it takes would tell strangers who is online.
-    private func lookUp(_ username: String) async -> CredentialLookup {
-        do throws(StorageError) {
-            guard let record = try await host.accounts.store.record(of: username) else { return .unknown }
-            // Whoever proves to know the password learns that the account is locked. RFC 6120 §6.5.2.
-            return record.isLocked == true ? .disabled(record.password) : .found(record.password)
+    private func lookUp(_ username: String, for login: Login) async -> CredentialLookup {
+        do {
+            let record = try await host.accounts.store.record(of: username)
+            login.record = record
+            // Whoever proves to know the password, or has a token, learns that the account is locked. RFC 6120 §6.5.2.
+            let isLocked = record?.isLocked == true
+            if let token = login.token {
+                let tokens = try await token.lookUp(username, record)
+                return .tokens(record == nil ? [] : tokens, isLocked ? .accountDisabled : nil)
+            }
+            guard let record else { return .unknown }
+            return isLocked ? .disabled(record.password) : .found(record.password)
         } catch {
             host.log.error(
                 "An account cannot be read", metadata: ["account": "\(username)", "reason": "\(error)"])
@@ -186,10 +206,13 @@ final class Authenticator: AuthenticationService {
 
     // MARK: The outcome
 
-    private func succeed(_ attempt: Attempt, _ localpart: String, _ data: [UInt8]?) {
+    private func succeed(_ attempt: Attempt, _ localpart: String, _ data: [UInt8]?, token: String? = nil) {
         let mechanism = attempt.login.mechanism
+        let success = AuthenticationSuccess(
+            localpart: localpart, mechanism: mechanism, additionalData: data, record: attempt.login.record,
+            token: token)
         attempt.stream[LoginKey.self] = nil
-        attempt.reply(.success(localpart: localpart, mechanism: mechanism, additionalData: data))
+        attempt.reply(.success(success))
         attempt.stream.log.info("Authenticated", metadata: ["mechanism": "\(mechanism)"])
     }
 
@@ -235,16 +258,19 @@ private final class Login {
     var username: String?
     /// Whether the throttle has counted this exchange.
     var isCounted = false
-    /// Steps that wait for storage or a password.
-    var waits = 0
+    /// The token that is tried, where it is not a password.
+    private(set) var token: TokenAttempt?
+    /// What is stored about the account.
+    var record: AccountRecord?
 
     init(context: SASLContext) {
         self.context = context
     }
 
-    func begin(_ exchange: SASLExchange, _ mechanism: String) {
+    func begin(_ exchange: SASLExchange, _ mechanism: String, _ token: TokenAttempt?) {
         self.exchange = exchange
         self.mechanism = mechanism
+        self.token = token
         isCounted = false
     }
 
@@ -252,6 +278,8 @@ private final class Login {
         exchange = nil
         mechanism = ""
         username = nil
+        token = nil
+        record = nil
     }
 }
 
@@ -269,15 +297,5 @@ extension SASLPreparation {
             localpart: { (try? JID(localpart: $0, domainpart: domain))?.localpart },
             password: { try? PRECIS.opaqueString($0) },
             authzid: { JID($0)?.description })
-    }
-}
-
-extension TLSInfo {
-    /// `tls-unique` is left out: TLS 1.3 does not define it. RFC 9266 §1.
-    fileprivate var channelBindings: [ChannelBinding] {
-        [
-            exporter().map { ChannelBinding(.tlsExporter, $0) },
-            tlsServerEndPoint.map { ChannelBinding(.tlsServerEndPoint, $0) },
-        ].compactMap(\.self)
     }
 }

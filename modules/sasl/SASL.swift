@@ -7,6 +7,7 @@ final class SASL: Module {
         "sasl", "Lets clients log in",
         implements: [
             .rfc(6120), .rfc(5802), .rfc(7677), .rfc(9266), .xep(175, "1.2"), .xep(440, "1.0.0"),
+            .xep(474, "0.5.0"),
         ],
         group: .core)
 
@@ -14,6 +15,7 @@ final class SASL: Module {
         let mechanisms: [SASLMechanism]
         let attempts: Int
         let passwordIterations: Int
+        let downgradeProtection: Bool
 
         init(_ config: inout OptionReader) {
             mechanisms = config.parsedList(
@@ -27,6 +29,9 @@ final class SASL: Module {
             passwordIterations = config.int(
                 "password_iterations", default: StoredPassword.defaultIterations, in: SCRAMClient.acceptedIterations,
                 "How hard new passwords are to guess from stolen storage; logging in takes clients as long.")
+            downgradeProtection = config.bool(
+                "downgrade_protection", default: true,
+                "Whether clients can tell if somebody took mechanisms out of the list on its way (XEP-0474).")
             if mechanisms.isEmpty { config.report("mechanisms", "nobody can log in without a mechanism.") }
         }
 
@@ -51,6 +56,7 @@ final class SASL: Module {
         self.authenticator = authenticator
         host.server.passwordIterations = options.passwordIterations
         host.provide((any AuthenticationService).self, authenticator)
+        host.keepWithSession(ClientLogin.Key.self)
         host.streamFeature { self.mechanisms(for: $0) }
         host.streamFeature { self.channelBindings(for: $0) }
         host.streamElement("auth", .sasl) { stream, element throws(StreamError) in
@@ -101,9 +107,10 @@ final class SASL: Module {
         switch reply {
         case .challenge(let data): stream.send(Element("challenge", .sasl, text: data.saslText))
         case .failure(let failure): stream.send(failure.element)
-        case .success(let localpart, let mechanism, let data):
-            stream.send(Element("success", .sasl, text: data?.saslText))
-            stream.authenticate(localpart, mechanism: mechanism)
+        case .success(let success):
+            stream.send(Element("success", .sasl, text: success.additionalData?.saslText))
+            stream[ClientLogin.Key.self] = success.login()
+            stream.authenticate(success.localpart, mechanism: success.mechanism)
         }
     }
 }

@@ -6,6 +6,10 @@ public struct AccountRecord: Sendable, Codable, Hashable {
     public var created: Timestamp?
     /// Set for an account that may not log in.
     public var isLocked: Bool?
+    /// How often the password was changed: what was granted to somebody who knew an older one is void.
+    public var passwordVersion: Int?
+    /// How often the account was locked: what was granted before is void.
+    public var lockCount: Int?
 
     public init(password: StoredPassword, created: Timestamp? = nil, isLocked: Bool? = nil) {
         self.password = password
@@ -89,12 +93,26 @@ public struct AccountStore: Sendable {
         let stored = try await Self.derive(password, iterations: iterations)
         guard var record = try await record(of: localpart) else { throw AccountError.unknown }
         record.password = stored
+        record.passwordVersion = (record.passwordVersion ?? 0) + 1
+        try await storage.durable(records.set(record, for: localpart))
+    }
+
+    /// Adds keys of the present password for another hash and returns once they are on disk.
+    ///
+    /// - Parameter version: The version of the password they were derived from.
+    /// - Throws: ``AccountError/badPassword`` if that is not the present one any more, or a storage error.
+    public func add(_ credentials: SCRAMCredentials, of version: Int, to localpart: String) async throws {
+        guard var record = try await record(of: localpart) else { throw AccountError.unknown }
+        guard record.passwordVersion ?? 0 == version else { throw AccountError.badPassword }
+        guard record.password[credentials.hash] == nil else { return }
+        record.password.credentials.append(credentials)
         try await storage.durable(records.set(record, for: localpart))
     }
 
     /// Locks or unlocks an account and returns once that is on disk.
     public func setLocked(_ isLocked: Bool, _ localpart: String) async throws {
         guard var record = try await record(of: localpart) else { throw AccountError.unknown }
+        if isLocked, record.isLocked != true { record.lockCount = (record.lockCount ?? 0) + 1 }
         record.isLocked = isLocked ? true : nil
         try await storage.durable(records.set(record, for: localpart))
     }

@@ -221,7 +221,7 @@ public final class ModuleHost {
         onUnload { negotiation.remove(id) }
     }
 
-    /// Adds to what a client is told when it binds a resource with Bind 2. XEP-0386 §4.
+    /// Adds to what a client is told when it binds a resource with Bind 2. XEP-0386 §3.2.
     public func reportOnBind(_ body: @escaping @ServerActor (ClientStream) async -> Element?) {
         let negotiation = host.inline
         let id = negotiation.addReport(rank: rank, body)

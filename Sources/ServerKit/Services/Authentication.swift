@@ -19,16 +19,65 @@ public protocol AuthenticationService: AnyObject {
 public enum AuthenticationRequest: Sendable {
     /// Begins an attempt. An initial response that is empty but present is not nil. RFC 6120 §6.4.2.
     case begin(mechanism: String, initialResponse: [UInt8]?)
+    /// Begins an attempt with a token.
+    case beginWithToken(TokenAttempt)
     case response([UInt8])
     case abort
-    /// Something that could not be decoded.
+    /// Something that could not be decoded, or asks for what it must not.
     case invalid(SASLFailure)
 }
 
 /// What a client is told while it authenticates.
 public enum AuthenticationReply: Sendable {
     case challenge([UInt8])
-    /// Send this, and tell the stream with ``ClientStream/authenticate(_:mechanism:)``.
-    case success(localpart: String, mechanism: String, additionalData: [UInt8]?)
+    /// Send this, and tell the stream with ``ClientStream/authenticate(_:mechanism:restarts:)``.
+    case success(AuthenticationSuccess)
     case failure(SASLFailure)
+}
+
+/// Who proved to be whom, and how.
+public struct AuthenticationSuccess: Sendable {
+    public let localpart: String
+    public let mechanism: String
+    public let additionalData: [UInt8]?
+    /// The account as it was when the client was checked against it; nil for anonymous users.
+    public let record: AccountRecord?
+    /// The token that was used, as its keeper calls it; nil if it was a password.
+    public let token: String?
+
+    public init(
+        localpart: String, mechanism: String, additionalData: [UInt8]? = nil, record: AccountRecord? = nil,
+        token: String? = nil
+    ) {
+        self.localpart = localpart
+        self.mechanism = mechanism
+        self.additionalData = additionalData
+        self.record = record
+        self.token = token
+    }
+
+    /// What is kept with the session about its beginning.
+    public func login(by agent: UserAgent? = nil, client: String? = nil) -> ClientLogin {
+        ClientLogin(
+            userAgent: agent, client: client, mechanism: mechanism,
+            passwordVersion: token == nil ? record.map { $0.passwordVersion ?? 0 } : nil)
+    }
+}
+
+/// A client's attempt to log in with a token rather than a password.
+public struct TokenAttempt: Sendable {
+    public let mechanism: HashedTokenMechanism
+    public let initialResponse: [UInt8]?
+    /// The tokens that would open an account, given what is stored about it, if there is such an account. Asked for
+    /// those that do not exist, too, so that the time it takes tells nothing.
+    public let lookUp: @ServerActor @Sendable (String, AccountRecord?) async throws -> [HashedToken]
+
+    public init(
+        mechanism: HashedTokenMechanism, initialResponse: [UInt8]?,
+        lookUp: @escaping @ServerActor @Sendable (String, AccountRecord?) async throws -> [HashedToken]
+    ) {
+        self.mechanism = mechanism
+        self.initialResponse = initialResponse
+        self.lookUp = lookUp
+    }
 }

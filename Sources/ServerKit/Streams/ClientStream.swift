@@ -31,8 +31,12 @@ public final class ClientStream {
     public private(set) var authenticated: String?
     /// The SASL mechanism it used.
     public private(set) var mechanism: String?
+    /// Whom the client says it is, in its header: not to be trusted. RFC 6120 §4.7.1.
+    public private(set) var claimedAddress: JID?
     /// The language the client asked for. RFC 6120 §4.7.4.
     public private(set) var language: String?
+    /// While set, elements of this namespace may come and nothing else: any other ends the stream.
+    public var exclusiveNamespace: Namespace?
     /// When it began, by the server's clock.
     public let startedAt: Duration
     /// When the client last sent a byte, by the server's clock.
@@ -61,7 +65,11 @@ public final class ClientStream {
     private var held: [Element] = []
     /// The end tag came after them.
     private var endIsHeld = false
-    private var isSuspended = false
+    /// How many answers are being prepared.
+    private var suspensions = 0
+    private var isSuspended: Bool { suspensions > 0 }
+    /// What waits for the client to be told of its resource; nil if nothing needs to.
+    private var heldOutput: [Output]?
     private var isThrottled = false
     private var isReading = true
     private var flow = TokenBucket()
@@ -157,6 +165,9 @@ public final class ClientStream {
         switch event {
         case .opened(let header): try open(header)
         case .element(let element):
+            if let exclusiveNamespace, ![exclusiveNamespace, .streams].contains(element.namespace) {
+                throw StreamError(.policyViolation, "Nothing else may be sent while authenticating.")
+            }
             if isSuspended { held.append(element) } else { try handle(element) }
         case .closed:
             // What came before the end tag is handled first. RFC 6120 §10.1.
@@ -173,6 +184,7 @@ public final class ClientStream {
     private func open(_ header: StreamHeader) throws(StreamError) {
         guard case .awaitingHeader = phase else { throw StreamError(.badFormat) }
         language = header.language.flatMap(Self.languageTag) ?? language
+        claimedAddress = header.from.flatMap { JID($0) }
         let host = try chooseHost(header)
         self.host = host
         // RFC 6120 §4.7.2: to the bare JID that the client gave as its own.
@@ -182,7 +194,7 @@ public final class ClientStream {
         }
         // RFC 6120 §4.7.5: a lower major version, or none, has no stream features.
         guard let version = header.version, version.major >= 1 else { throw StreamError(.unsupportedVersion) }
-        if let authenticated, let from = header.from.flatMap({ JID($0) }),
+        if let authenticated, let from = claimedAddress,
             from.localpart != authenticated || from.domainpart != host.domain
         {
             throw StreamError(.invalidFrom, "This stream belongs to another account.")
@@ -287,19 +299,23 @@ public final class ClientStream {
     /// Sends an element that is no stanza, unless the stream has ended.
     public func send(_ element: Element) {
         guard !isClosing else { return }
-        server.write(to: self) { $0.write(element, in: .client) }
+        if heldOutput == nil {
+            server.write(to: self) { $0.write(element, in: .client) }
+        } else {
+            hold(.element(element))
+        }
     }
 
-    /// Stops handling what arrives until ``resume()``, because an answer needs time.
+    /// Stops handling what arrives, because an answer needs time, until as many calls of ``resume()`` have followed.
     public func suspend() {
-        isSuspended = true
+        suspensions += 1
         updateReading()
     }
 
     /// Handles what was held back, and goes on.
     public func resume() {
         guard isSuspended else { return }
-        isSuspended = false
+        suspensions -= 1
         while !isSuspended, !held.isEmpty, !isClosing {
             let element = held.removeFirst()
             do throws(StreamError) { try handle(element) } catch { close(error) }
@@ -318,7 +334,7 @@ public final class ClientStream {
     }
 
     /// Records who authenticated; a new header is due (RFC 6120 §6.4.6), unless the stream goes on as it is
-    /// (XEP-0388 §2.6.2).
+    /// (XEP-0388 §2.6.1).
     public func authenticate(_ localpart: String, mechanism: String? = nil, restarts: Bool = true) {
         authenticated = localpart
         self.mechanism = mechanism
@@ -362,6 +378,8 @@ public final class ClientStream {
         // The client may have gone while its account was loaded.
         guard !isClosing else { return resource.account.remove(resource) }
         resource.language = language
+        resource[ClientLogin.Key.self] = self[ClientLogin.Key.self]
+        slots.remove(ClientLogin.Key.self)
         phase = .bound(resource)
     }
 
@@ -370,6 +388,37 @@ public final class ClientStream {
         guard case .bound = phase else { return }
         phase = .negotiating
         close(StreamError(.conflict, "The session goes on with another connection."))
+    }
+
+    /// How much may wait for the answer to a bind, which takes a moment.
+    private static let heldLimit = 10_000
+
+    private enum Output {
+        case element(Element)
+        case stanza(Stanza)
+    }
+
+    /// Keeps everything for the client until ``releaseOutput(after:)``: it has to learn first that it has a resource.
+    public func holdOutput() {
+        heldOutput = heldOutput ?? []
+    }
+
+    private func hold(_ output: Output) {
+        guard heldOutput?.count ?? 0 < Self.heldLimit else { return close(StreamError(.resourceConstraint)) }
+        heldOutput?.append(output)
+    }
+
+    /// Sends what was held, after what `body` sends.
+    public func releaseOutput(after body: () -> Void) {
+        let held = heldOutput ?? []
+        heldOutput = nil
+        body()
+        for output in held {
+            switch output {
+            case .element(let element): send(element)
+            case .stanza(let stanza): deliver(stanza)
+            }
+        }
     }
 
     // MARK: The end
@@ -393,6 +442,7 @@ public final class ClientStream {
 
     private func close(_ error: StreamError?, detail: Element?) {
         guard !isClosing else { return }
+        heldOutput = nil
         if !headerWasSent { sendHeader(to: nil) }
         if let error {
             log.debug("Stream error", metadata: ["reason": "\(error.condition.rawValue): \(error.text ?? "")"])
@@ -487,6 +537,10 @@ extension ClientStream: ResourceLink {
     public func deliver(_ stanza: Stanza) {
         // RFC 6120 §4.4: nothing follows the end tag.
         guard !isClosing else { return }
-        server.write(to: self) { $0.write(stanza) }
+        if heldOutput == nil {
+            server.write(to: self) { $0.write(stanza) }
+        } else {
+            hold(.stanza(stanza))
+        }
     }
 }

@@ -2,7 +2,7 @@
 public enum InlineStep: Sendable, Hashable {
     /// SASL2's `<authenticate/>`; the answer goes into `<success/>`. XEP-0388 §2.6.
     case authentication
-    /// Bind 2's `<bind/>`; the answer goes into `<bound/>`, and the stream has its resource. XEP-0386 §4.
+    /// Bind 2's `<bind/>`; the answer goes into `<bound/>`, and the stream has its resource. XEP-0386 §3.2.
     case bind
 }
 
@@ -44,6 +44,15 @@ public final class InlineNegotiation {
     /// What is advertised, in the order of the modules.
     public func features(_ step: InlineStep) -> [Element] {
         entries.filter { $0.step == step }.compactMap(\.feature)
+    }
+
+    /// The namespaces of what is answered, in the order of the modules.
+    public func namespaces(_ step: InlineStep) -> [Namespace] {
+        var namespaces: [Namespace] = []
+        for entry in entries where entry.step == step && !namespaces.contains(entry.namespace) {
+            namespaces.append(entry.namespace)
+        }
+        return namespaces
     }
 
     /// Whoever answers this element.

@@ -22,6 +22,8 @@ public enum SASLIdentity: Sendable, Hashable {
     case anonymous
     /// One of the addresses the peer's certificate proved.
     case certificate(authzid: String)
+    /// An account by its localpart, prepared, and the ``HashedToken/id`` of the token that proved it.
+    case token(authcid: String, id: String)
 }
 
 /// What was found about an account.
@@ -32,6 +34,9 @@ public enum CredentialLookup: Sendable {
     /// The password has to be replaced, which only somebody who knows it learns.
     case expired(StoredPassword)
     case unknown
+    /// The tokens that may open the account, none if there is no such account; and the failure that awaits even who has
+    /// one. For mechanisms of the family HT only.
+    case tokens([HashedToken], SASLFailure?)
     /// Storage does not answer.
     case unavailable
 }
@@ -114,7 +119,7 @@ public struct SASLContext: Sendable {
             case .found(let stored): (stored, nil)
             case .disabled(let stored): (stored, .accountDisabled)
             case .expired(let stored): (stored, .credentialsExpired)
-            case .unknown: (nil, .notAuthorized)
+            case .unknown, .tokens: (nil, .notAuthorized)
             case .unavailable: throw SASLFailure.temporaryAuthFailure
             }
         guard let credentials = stored.flatMap(select) else { return (decoy, .notAuthorized) }
@@ -187,6 +192,16 @@ public struct SASLExchange: Sendable {
         case .anonymous: engine = AnonymousServer()
         case .external: engine = ExternalServer(context: context)
         }
+    }
+
+    /// Begins the exchange of a client that says it holds a token.
+    ///
+    /// - Parameter bindings: the channel bindings of the stream's TLS connection.
+    /// - Throws: invalid-mechanism for what the connection cannot do.
+    public init(
+        token mechanism: HashedTokenMechanism, bindings: [ChannelBinding], context: SASLContext
+    ) throws(SASLFailure) {
+        engine = try HashedTokenServer(mechanism, bindings: bindings, context: context)
     }
 
     /// An exchange with a mechanism from elsewhere.

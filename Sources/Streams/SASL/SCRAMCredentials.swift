@@ -44,6 +44,13 @@ public struct SCRAMCredentials: Sendable, Hashable {
             hash: hash, salt: salt, iterations: iterations, storedKey: keys.storedKey, serverKey: keys.serverKey)
     }
 
+    /// Credentials for a password of which the peer derived the SaltedPassword. RFC 5802 §3.
+    public init(hash: SCRAMHash, saltedPassword: [UInt8], salt: [UInt8], iterations: Int) {
+        let keys = SCRAMKeys(hash: hash, saltedPassword: saltedPassword)
+        self.init(
+            hash: hash, salt: salt, iterations: iterations, storedKey: keys.storedKey, serverKey: keys.serverKey)
+    }
+
     /// Whether this is the password, prepared. Slow on purpose, and as slow for a wrong one.
     public func verify(preparedPassword: String) -> Bool {
         let keys = SCRAMKeys(hash: hash, preparedPassword: preparedPassword, salt: salt, iterations: iterations)
@@ -101,6 +108,11 @@ public struct SCRAMKeys: Sendable, Hashable {
         let algorithm = hash.algorithm
         let saltedPassword = Digest.pbkdf2(
             algorithm, password: Array(preparedPassword.utf8), salt: salt, iterations: iterations)
+        self.init(hash: hash, saltedPassword: saltedPassword)
+    }
+
+    init(hash: SCRAMHash, saltedPassword: [UInt8]) {
+        let algorithm = hash.algorithm
         clientKey = Digest.hmac(algorithm, key: saltedPassword, Array("Client Key".utf8))
         storedKey = Digest.hash(algorithm, clientKey)
         serverKey = Digest.hmac(algorithm, key: saltedPassword, Array("Server Key".utf8))

@@ -64,6 +64,15 @@ public struct TLSInfo {
             ? peerLeaf?.serverEndPoint : Certificate(sharing: SSL_get_certificate(ssl))?.serverEndPoint
     }
 
+    /// The channel bindings that the connection has, the best first. `tls-unique` is left out: TLS 1.3 does not define
+    /// it (RFC 9266 §1).
+    public var channelBindings: [ChannelBinding] {
+        [
+            exporter().map { ChannelBinding(.tlsExporter, $0) },
+            tlsServerEndPoint.map { ChannelBinding(.tlsServerEndPoint, $0) },
+        ].compactMap(\.self)
+    }
+
     /// What the peer presented, in DER, its own certificate first; empty when nothing.
     public var peerCertificates: [[UInt8]] {
         guard let leaf = peerLeaf else { return [] }
