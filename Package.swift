@@ -44,9 +44,10 @@ let package = Package(
         .target(
             name: "StorageSQLite", dependencies: ["ServerKit", "CSQLite"], path: "modules/storage-sqlite",
             swiftSettings: strict),
+        .target(name: "PubSub", dependencies: ["ServerKit"], path: "modules/pubsub", swiftSettings: strict),
         .target(
-            name: "Modules", dependencies: ["ServerKit", "StorageMemory", "StorageSQLite"] + nio, path: "modules",
-            exclude: ["storage-memory", "storage-sqlite"], swiftSettings: strict),
+            name: "Modules", dependencies: ["ServerKit", "StorageMemory", "StorageSQLite", "PubSub"] + nio,
+            path: "modules", exclude: ["storage-memory", "storage-sqlite", "pubsub"], swiftSettings: strict),
         .target(
             name: "MartletCommand",
             dependencies: [
@@ -68,5 +69,6 @@ let package = Package(
             name: "StorageTests", dependencies: ["ServerKit", "StorageMemory", "StorageSQLite", "storage-crash"]),
         .testTarget(name: "CommandTests", dependencies: ["MartletCommand", "Modules", "StorageMemory", "martlet"]),
         .testTarget(name: "ModuleTests", dependencies: ["Modules", "StorageMemory", "StorageSQLite", "TestKit"]),
+        .testTarget(name: "PubSubTests", dependencies: ["PubSub", "Modules", "StorageSQLite", "TestKit"]),
     ],
     swiftLanguageModes: [.v6])

@@ -1,3 +1,4 @@
+import PubSub
 import ServerKit
 
 /// The modules that come with the server, in the order of the manual. The one list: a module's folder, its line here
@@ -7,5 +8,5 @@ public let bundledModules: [any Module.Type] = [
     Messages.self, Offline.self, Disco.self, Caps.self, Ping.self, SoftwareVersion.self, EntityTime.self,
     LastActivity.self, Private.self, VCard.self, Register.self, ContactAddresses.self, Commands.self, Admin.self,
     Announce.self, Carbons.self, Blocking.self, SpamReports.self, Strangers.self, ExternalServices.self, Archive.self,
-    ClientState.self, Push.self, SASL2.self, FAST.self, Clients.self, StreamLimits.self,
+    ClientState.self, Push.self, SASL2.self, FAST.self, Clients.self, StreamLimits.self, PubSub.self,
 ]

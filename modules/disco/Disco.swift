@@ -31,12 +31,12 @@ final class Disco: Module {
             host.listItems { $0.account == nil ? self.components(of: host.host) : [] }
         }
         host.answer(.get, "query", .discoInfo, on: .host) { try self.info($0) }
-        host.answer(.get, "query", .discoItems, on: .host) { try self.items($0) }
+        host.answer(.get, "query", .discoItems, on: .host) { try await self.items($0) }
         // XEP-0030 §8: only those who see the account's presence may ask. Others could learn who has an account. For
         // items it wants an empty result instead, from accounts that do not exist, too, to which RFC 6121 §8.5.1 has us
         // answer with service-unavailable: the same error for all keeps the secret as well.
         host.answer(.get, "query", .discoInfo, from: .subscriber) { try self.info($0) }
-        host.answer(.get, "query", .discoItems, from: .subscriber) { try self.items($0) }
+        host.answer(.get, "query", .discoItems, from: .subscriber) { try await self.items($0) }
     }
 
     /// XEP-0030 §3.
@@ -51,10 +51,10 @@ final class Disco: Module {
     }
 
     /// XEP-0030 §4. Without items the result is empty, never an error (§7).
-    private func items(_ request: IQRequest) throws -> Element {
+    private func items(_ request: IQRequest) async throws -> Element {
         let items: [DiscoRegistry.Item]
         if let node = request.node {
-            items = try found(node, request).items(node: node, request: request)
+            items = try await found(node, request).items(node: node, request: request)
         } else {
             items = request.host.disco.items(for: request)
         }

@@ -51,8 +51,10 @@ struct ModuleManual {
 extension ModuleInfo {
     /// Whether it runs when the configuration does not mention it, or where it does.
     fileprivate var state: String {
-        scope == .component ? "Serves a domain of its own, named under \"components:\""
-            : isOnByDefault ? "On by default" : "Off by default"
+        if scope == .component { return "Serves a domain of its own, named under \"components:\"" }
+        let state = isOnByDefault ? "On by default" : "Off by default"
+        guard scope == .hostAndComponent else { return state }
+        return state + "; also serves a domain of its own where one under \"components:\" names it"
     }
 }
 

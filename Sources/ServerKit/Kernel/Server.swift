@@ -185,7 +185,7 @@ public final class Server {
 
     private func add(_ settings: HostConfiguration, isComponent: Bool = false) -> Host {
         let host = Host(server: self, configuration: settings, isComponent: isComponent)
-        let scopes: Set<ModuleInfo.Scope> = isComponent ? [.component, .domain] : [.host, .domain]
+        let scopes: Set<ModuleInfo.Scope> = [isComponent ? .component : .host, .hostAndComponent, .domain]
         managers[settings.name] = ModuleManager(host: host, scopes: scopes)
         router.attach(host, to: settings.name)
         return host

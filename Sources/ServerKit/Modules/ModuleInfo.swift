@@ -20,6 +20,9 @@ public struct ModuleInfo: Sendable {
         case domain
         /// Once for each component that names it. It serves the domain: ``ModuleHost/domain`` is its own.
         case component
+        /// Once for each host with accounts that switches it on, and once for each component that names it:
+        /// ``ModuleHost/isComponent`` tells.
+        case hostAndComponent
         /// Once for the server.
         case server
     }

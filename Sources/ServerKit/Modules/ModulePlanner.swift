@@ -138,16 +138,18 @@ public struct ModulePlanner: Sendable {
             return ConfigProblem(message, at: entry.setting.position, path: "\(path).\(entry.name)")
         }
         let unused = configuration.modules.entries.filter { $0.setting.isOn && !used.contains($0.name) }
-        return unused.filter { serversOfDomains.contains($0.name) }.map { problem($0, "modules") }
+        let nowhereElse = Set(bundled.filter { $0.info.scope == .component }.map { $0.info.name })
+        return unused.filter { nowhereElse.contains($0.name) }.map { problem($0, "modules") }
             + configuration.hosts.flatMap { host in
-                host.modules.entries.filter { serversOfDomains.contains($0.name) }
+                host.modules.entries.filter { nowhereElse.contains($0.name) }
                     .map { problem($0, "hosts.\(host.name).modules") }
             }
     }
 
     /// The modules that components may name.
     private var serversOfDomains: Set<String> {
-        Set(bundled.filter { $0.info.scope == .component }.map { $0.info.name })
+        let scopes: Set<ModuleInfo.Scope> = [.component, .hostAndComponent]
+        return Set(bundled.filter { scopes.contains($0.info.scope) }.map { $0.info.name })
     }
 
     private func missing(

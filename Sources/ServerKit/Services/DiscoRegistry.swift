@@ -135,5 +135,5 @@ public final class DiscoRegistry {
 public protocol DiscoNode: AnyObject {
     /// The children of `<query/>` in disco#info for the node.
     func info(node: String, request: IQRequest) throws -> [Element]
-    func items(node: String, request: IQRequest) throws -> [DiscoRegistry.Item]
+    func items(node: String, request: IQRequest) async throws -> [DiscoRegistry.Item]
 }
