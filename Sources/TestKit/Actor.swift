@@ -219,10 +219,10 @@ public final class Actor {
         return inbox.removeFirst()
     }
 
-    /// Returns when there is more to read, when the connection has ended, or after two seconds.
+    /// Returns when there is more to read, when the connection has ended, or after ten seconds: machines may be busy.
     private func waitForMore(than count: Int) async {
         guard inbox.count <= count, !isClosed else { return }
-        let timeout = ServerActor.loop.scheduleTask(in: .seconds(2)) { ServerActor.assumeIsolated { self.wake() } }
+        let timeout = ServerActor.loop.scheduleTask(in: .seconds(10)) { ServerActor.assumeIsolated { self.wake() } }
         await withCheckedContinuation { waiter = $0 }
         timeout.cancel()
     }
