@@ -189,6 +189,7 @@ final class ManagedSession: ResourceLink {
         }
         link = .attached(stream)
         if !queue.items.isEmpty { askForAcknowledgement() }
+        resource.account.host.hooks.resourceResumed.notify(ResourceEvent(resource: resource))
     }
 
     /// Bytes that may wait for a client that resumes while there is more for it.
