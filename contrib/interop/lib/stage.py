@@ -60,6 +60,14 @@ class Stage:
         await account.sees_presence(peer.boundjid.bare, "available")
         await account.logout()
 
+    async def befriend(self, one: Client, other: Client) -> None:
+        """Subscribes both to each other's presence."""
+        for asking, asked in ((one, other), (other, one)):
+            asking.send_presence_subscription(pto=asked.boundjid.bare, ptype="subscribe")
+            await asked.sees_presence(asking.boundjid.bare, "subscribe")
+            asked.send_presence_subscription(pto=asking.boundjid.bare, ptype="subscribed")
+            await asking.sees_presence(asked.boundjid.bare, "available")
+
     async def close(self) -> None:
         for client in self._clients:
             await client.logout()
