@@ -32,6 +32,7 @@ SCENARIOS = {
     "slixmpp_hostile": Scenario(240),
     "slixmpp_sm": Scenario(240),
     "slixmpp_archive": Scenario(240),
+    "slixmpp_devices": Scenario(120),
     "slixmpp_pubsub": Scenario(180),
     "slixmpp_sasl2": Scenario(90),
     "compliance": Scenario(90),

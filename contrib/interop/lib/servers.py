@@ -109,6 +109,8 @@ class Prosody(Server):
         **{f"{what}, {when} authentication": "Prosody says not-well-formed"
            for what in ("a comment", "a processing instruction") for when in ("before", "after")},
         "nothing is lost, nothing comes twice: a burst breaks off within a stanza": "Prosody reads on in the half stanza",
+        "refused: a page size that is no number": "Prosody takes it for none",
+        "forged ids are stripped, other people's are not (XEP-0359 §3)": "Prosody lets them through within a host",
         "the old connection ends with <conflict/> (XEP-0198 §5)": "Prosody closes it without a word",
         "SIGTERM and a start: sessions are resumed with their old ids, nothing lost, order kept": "Prosody forgets them",
         "contacts see no flicker of presence over a restart": "Prosody forgets sessions",
