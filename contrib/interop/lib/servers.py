@@ -111,6 +111,8 @@ class Prosody(Server):
         "nothing is lost, nothing comes twice: a burst breaks off within a stanza": "Prosody reads on in the half stanza",
         "refused: a page size that is no number": "Prosody takes it for none",
         "forged ids are stripped, other people's are not (XEP-0359 §3)": "Prosody lets them through within a host",
+        "an active client has the latest presence, and not all those before": "Prosody keeps all",
+        "an app server that does not know the node any more is not asked again (XEP-0357 §5)": "Prosody asks 16 times",
         "the old connection ends with <conflict/> (XEP-0198 §5)": "Prosody closes it without a word",
         "SIGTERM and a start: sessions are resumed with their old ids, nothing lost, order kept": "Prosody forgets them",
         "contacts see no flicker of presence over a restart": "Prosody forgets sessions",
