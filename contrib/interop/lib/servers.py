@@ -118,6 +118,20 @@ class Prosody(Server):
         "access model roster: a group may read, others may not": "Prosody has no such model",
         "disco#items names no node one may not read": "Prosody names all",
         "nodes without end come to an end": "Prosody has no bound",
+        **{title: "Debian's modules for SASL2 are young" for title in (
+            "stream management is offered inline, and FAST",
+            "a wrong password fails, and the right one on the same stream is good",
+            "refused: another's account by its own password",
+            "an exchange is aborted, and another succeeds",
+            "stream management is on from the start, with an id (XEP-0386)",
+            "<bound/> tells where the archive ends (XEP-0313)",
+            "a session is resumed within <authenticate/>, and what it missed follows",
+            "another account cannot resume it; its own <bind/> in the same request goes through",
+            "a token is issued with an expiry, and with it a client is back in one round trip (XEP-0484)",
+            "refused: a wrong token, another account's, another client's, one for SASL of old",
+            "a new token is good, and its use ends the old one",
+            "a count that does not grow is a replay (XEP-0484)",
+            "a token is invalidated by its client", "no second <authenticate/> after success")},
         "the old connection ends with <conflict/> (XEP-0198 §5)": "Prosody closes it without a word",
         "SIGTERM and a start: sessions are resumed with their old ids, nothing lost, order kept": "Prosody forgets them",
         "contacts see no flicker of presence over a restart": "Prosody forgets sessions",
@@ -149,8 +163,7 @@ allow_registration = true
 log = {{ debug = "*console" }}
 modules_enabled = {{ "roster", "saslauth", "tls", "disco", "private", "vcard_legacy", "pep", "version", "uptime",
     "time", "ping", "lastactivity", "register_ibr", "user_account_management", "blocklist", "carbons", "smacks",
-    "mam", "csi_simple", "cloud_notify", "bookmarks", "turn_external", "server_contact_info", "sasl2", "sasl2_bind2",
-    "sasl2_sm" }}
+    "mam", "csi_simple", "cloud_notify", "bookmarks", "turn_external", "server_contact_info", "sasl2", "sasl2_bind2" }}
 turn_external_host = "turn.{self.domain}"
 turn_external_secret = "a secret shared with nobody"
 contact_info = {{ abuse = {{ "mailto:abuse@{self.domain}" }} }}
