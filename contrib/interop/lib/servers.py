@@ -79,6 +79,7 @@ certificates: {self._certificates}
 hosts:
   {self.domain}: {{}}
 modules:
+  contact: {{ abuse: ["mailto:abuse@{self.domain}"] }}
   register: {{}}
   external_services:
     secret: {TURN_SECRET}
@@ -94,6 +95,19 @@ listen: {{ c2s: {PORTS[0]}, c2s_tls: {PORTS[1]} }}
 
     def add_user(self, jid: str, password: str) -> None:
         command([self._executable, "user", "add", jid, "--password-stdin", "--config", self._config], text=password)
+
+
+# XEP-0156, which Debian's Prosody leaves to others.
+HOST_META = """\
+module:depends("http")
+local base = "://" .. module.host
+module:provides("http", { default_path = "/.well-known", route = { ["GET /host-meta"] = function (event)
+    event.response.headers.access_control_allow_origin = "*"
+    return "<XRD xmlns='http://docs.oasis-open.org/ns/xri/xrd-1.0'>"
+        .. "<Link rel='urn:xmpp:alt-connections:xbosh' href='https" .. base .. "/http-bind'/>"
+        .. "<Link rel='urn:xmpp:alt-connections:websocket' href='wss" .. base .. "/xmpp-websocket'/></XRD>"
+end } })
+"""
 
 
 class Prosody(Server):
@@ -146,6 +160,7 @@ class Prosody(Server):
         # Debian's mod_sasl2 asks Debian's Prosody for a method that came later.
         code = pathlib.Path("/usr/lib/prosody/modules/mod_sasl2/mod_sasl2.lua").read_text()
         (plugins / "mod_sasl2.lua").write_text(code.replace("conn:ssl_info()", "conn:socket():info()"))
+        (plugins / "mod_host_meta.lua").write_text(HOST_META)
         self._config.write_text(f"""\
 run_as_root = true
 plugin_paths = {{ "{plugins}" }}
@@ -163,11 +178,24 @@ allow_registration = true
 log = {{ debug = "*console" }}
 modules_enabled = {{ "roster", "saslauth", "tls", "disco", "private", "vcard_legacy", "pep", "version", "uptime",
     "time", "ping", "lastactivity", "register_ibr", "user_account_management", "blocklist", "carbons", "smacks",
-    "mam", "csi_simple", "cloud_notify", "bookmarks", "turn_external", "server_contact_info", "sasl2", "sasl2_bind2" }}
+    "mam", "csi_simple", "cloud_notify", "bookmarks", "turn_external", "server_contact_info", "sasl2", "sasl2_bind2",
+    "bosh", "websocket", "host_meta" }}
+http_ports = {{ 80 }}
+https_ports = {{ 443 }}
+http_interfaces = {{ "{ADDRESS}" }}
+https_interfaces = {{ "{ADDRESS}" }}
+http_default_host = "{self.domain}"
+component_ports = {{ 5347 }}
 turn_external_host = "turn.{self.domain}"
 turn_external_secret = "a secret shared with nobody"
 contact_info = {{ abuse = {{ "mailto:abuse@{self.domain}" }} }}
 VirtualHost "{self.domain}"
+Component "rooms.{self.domain}" "muc"
+    modules_enabled = {{ "muc_mam", "vcard_muc" }}
+Component "upload.{self.domain}" "http_file_share"
+Component "proxy.{self.domain}" "proxy65"
+Component "gateway.{self.domain}"
+    component_secret = "a secret shared with nobody"
 """)
 
     @property
