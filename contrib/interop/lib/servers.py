@@ -109,6 +109,18 @@ module:provides("http", { default_path = "/.well-known", route = { ["GET /host-m
 end } })
 """
 
+# XEP-0086, without which Profanity publishes no first list of devices.
+LEGACY_CODES = """\
+module:set_global()
+require "util.filters".add_filter_hook(function (session)
+    require "util.filters".add_filter(session, "stanzas/out", function (stanza)
+        local error = stanza.attr and stanza.attr.type == "error" and stanza:get_child("error")
+        if error and error:get_child("item-not-found", "urn:ietf:params:xml:ns:xmpp-stanzas") then error.attr.code = "404" end
+        return stanza
+    end)
+end)
+"""
+
 
 class Prosody(Server):
     gaps = {
@@ -128,7 +140,6 @@ class Prosody(Server):
         "an active client has the latest presence, and not all those before": "Prosody keeps all",
         "an app server that does not know the node any more is not asked again (XEP-0357 §5)": "Prosody asks 16 times",
         "what XEP-0163 §6 requires, and more, is in disco#info": "Prosody names some of it",
-        "what is not there has the legacy code too (XEP-0086)": "Prosody sends none",
         "access model roster: a group may read, others may not": "Prosody has no such model",
         "disco#items names no node one may not read": "Prosody names all",
         "nodes without end come to an end": "Prosody has no bound",
@@ -161,6 +172,7 @@ class Prosody(Server):
         code = pathlib.Path("/usr/lib/prosody/modules/mod_sasl2/mod_sasl2.lua").read_text()
         (plugins / "mod_sasl2.lua").write_text(code.replace("conn:ssl_info()", "conn:socket():info()"))
         (plugins / "mod_host_meta.lua").write_text(HOST_META)
+        (plugins / "mod_legacy_codes.lua").write_text(LEGACY_CODES)
         self._config.write_text(f"""\
 run_as_root = true
 plugin_paths = {{ "{plugins}" }}
@@ -179,7 +191,7 @@ log = {{ debug = "*console" }}
 modules_enabled = {{ "roster", "saslauth", "tls", "disco", "private", "vcard_legacy", "pep", "version", "uptime",
     "time", "ping", "lastactivity", "register_ibr", "user_account_management", "blocklist", "carbons", "smacks",
     "mam", "csi_simple", "cloud_notify", "bookmarks", "turn_external", "server_contact_info", "sasl2", "sasl2_bind2",
-    "bosh", "websocket", "host_meta" }}
+    "bosh", "websocket", "host_meta", "legacy_codes" }}
 http_ports = {{ 80 }}
 https_ports = {{ 443 }}
 http_interfaces = {{ "{ADDRESS}" }}
