@@ -60,6 +60,18 @@ class Stage:
         await account.sees_presence(peer.boundjid.bare, "available")
         await account.logout()
 
+    async def converse(self, jid: str, peer: Client) -> list[str]:
+        """An account talks with the peer before the client under test is there; returns what was said."""
+        account = await self.login(jid)
+        bodies = []
+        for number in range(1, 7):
+            sender, receiver = (account, peer) if number % 2 else (peer, account)
+            bodies.append(f"{number} of 6, said before, by {sender.boundjid.user}")
+            sender.send_message(mto=receiver.boundjid.bare, mbody=bodies[-1], mtype="chat")
+            await receiver.sees_message(bodies[-1])
+        await account.logout()
+        return bodies
+
     async def befriend(self, one: Client, other: Client) -> None:
         """Subscribes both to each other's presence."""
         for asking, asked in ((one, other), (other, one)):
