@@ -135,6 +135,10 @@ class Prosody(Server):
         **{f"{what}, {when} authentication": "Prosody says not-well-formed"
            for what in ("a comment", "a processing instruction") for when in ("before", "after")},
         "nothing is lost, nothing comes twice: a burst breaks off within a stanza": "Prosody reads on in the half stanza",
+        **{title: "Prosody 0.12 binds channels of TLS 1.2 only" for title in (
+            "both types are announced (XEP-0440)", "another channel's binding is refused",
+            *(f"SCRAM-SHA-{size}-PLUS by {kind}" for size in (1, 256)
+              for kind in ("tls-server-end-point (RFC 5929 §4)", "tls-exporter (RFC 9266)")))},
         "refused: a page size that is no number": "Prosody takes it for none",
         "forged ids are stripped, other people's are not (XEP-0359 §3)": "Prosody lets them through within a host",
         "an active client has the latest presence, and not all those before": "Prosody keeps all",
