@@ -1,11 +1,12 @@
 """What a scenario is handed: a server of its own, accounts, the trust, and the record of its steps."""
 
+import contextlib
 import itertools
 import pathlib
 
 from .client import Client
 from .servers import Server
-from .steps import Record
+from .steps import Abandoned, Record
 
 PASSWORD = "Wherefore art thou? 7%"
 
@@ -29,6 +30,14 @@ class Stage:
     def step(self, title: str, needed: bool = False):
         """One recorded step; when a `needed` one fails the scenario ends."""
         return self._record.step(self.name, title, needed)
+
+    @contextlib.contextmanager
+    def part(self):
+        """A part of a scenario: a `needed` step that fails ends this part only."""
+        try:
+            yield
+        except Abandoned:
+            pass
 
     def add_account(self, name: str) -> str:
         """A fresh account, known to nobody; returns its bare JID."""

@@ -23,9 +23,12 @@ async def run(stage: Stage) -> None:
     romeo = await stage.login(romeo_jid)
     phone, laptop = [await stage.login(juliet_jid, plugins=("xep_0280", "xep_0352", "xep_0191")) for _ in range(2)]
     await stage.befriend(romeo, phone)
-    await carbons(stage, romeo, phone, laptop)
-    await client_state(stage, romeo, phone)
-    await blocking(stage, romeo, phone, laptop)
+    with stage.part():
+        await carbons(stage, romeo, phone, laptop)
+    with stage.part():
+        await client_state(stage, romeo, phone)
+    with stage.part():
+        await blocking(stage, romeo, phone, laptop)
     for client in (phone, laptop):
         await client.logout()
     await push(stage, romeo)
@@ -144,6 +147,7 @@ async def blocking(stage: Stage, romeo: Client, phone: Client, laptop: Client) -
     with stage.step("the blocked one sees them leave"):
         await romeo.sees_presence(phone.boundjid.bare, "unavailable")
     with stage.step("the blocked one's messages come back as service-unavailable (XEP-0191 §4)"):
+        romeo.saw(lambda s: s.name == "message")
         romeo.send_message(mto=phone.boundjid.bare, mbody="are you angry?", mtype="chat")
         error = await romeo.sees(lambda s: s.name == "message" and s["type"] == "error", "error")
         expect(error["error"]["condition"] == "service-unavailable", str(error))
@@ -158,6 +162,7 @@ async def blocking(stage: Stage, romeo: Client, phone: Client, laptop: Client) -
             raise Failure("a request was answered")
         await phone.sees_nothing(lambda s: s.name == "presence" and s["status"] == "contrite", "the presence")
     with stage.step("writing to a blocked contact is refused with not-acceptable and <blocked/> (XEP-0191 §4)"):
+        phone.saw(lambda s: s.name == "message")
         phone.send_message(mto=jid, mbody="I am", mtype="chat")
         error = await phone.sees(lambda s: s.name == "message" and s["type"] == "error", "error")
         expect(error["error"]["condition"] == "not-acceptable", str(error))

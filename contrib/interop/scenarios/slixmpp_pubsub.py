@@ -39,7 +39,8 @@ async def run(stage: Stage) -> None:
     await events(stage, juliet, romeo, nurse)
     await access(stage, juliet, romeo, nurse)
     await options(stage, juliet, romeo, nurse)
-    await omemo(stage, juliet, nurse)
+    with stage.part():
+        await omemo(stage, juliet, nurse)
     await bookmarks(stage, juliet)
     await avatars(stage, juliet, romeo)
     await displayed(stage, juliet)
