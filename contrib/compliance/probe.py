@@ -1,5 +1,6 @@
 """What a server can do, asked and tried as an ordinary client would. Each question is asked once and remembered."""
 
+import base64
 import functools
 import json
 import re
@@ -27,7 +28,8 @@ def needs(condition: object, reason: str) -> None:
 
 def _is_for_all(headers, address: str) -> None:
     """A page from anywhere may read the answer: `*`, or our origin said back."""
-    needs(headers.get("Access-Control-Allow-Origin") in ("*", ORIGIN), f"{address} without Access-Control-Allow-Origin: *")
+    allowed = headers.get("Access-Control-Allow-Origin")
+    needs(allowed in ("*", ORIGIN), f"{address} without Access-Control-Allow-Origin: *")
 
 
 class Info:
@@ -176,7 +178,8 @@ class Probe:
         needs(enabled.tag == f"{{{SM}}}enabled", "enabling failed")
         first.iq("get", "<ping xmlns='urn:xmpp:ping'/>", to=self.domain)
         first.stream.send(f"<r xmlns='{SM}'/>")
-        needs(first.wait(lambda e: e.tag == f"{{{SM}}}a", "acknowledgement").get("h") == "1", "h is not 1 after one stanza")
+        acknowledgement = first.wait(lambda e: e.tag == f"{{{SM}}}a", "acknowledgement")
+        needs(acknowledgement.get("h") == "1", "h is not 1 after one stanza")
         if enabled.get("resume") not in ("true", "1"):
             raise Trouble("acknowledgements only, no resumption")
         first.stream.socket.close()
@@ -204,8 +207,8 @@ class Probe:
     def archive(self) -> None:
         self.account_has("urn:xmpp:mam:0", "urn:xmpp:mam:1", MAM)
         if MAM in self.account.features:
-            answer = self.session.iq("set", f"<query xmlns='{MAM}'><set xmlns='http://jabber.org/protocol/rsm'><max>1</max>"
-                                     "</set></query>")
+            page = "<set xmlns='http://jabber.org/protocol/rsm'><max>1</max></set>"
+            answer = self.session.iq("set", f"<query xmlns='{MAM}'>{page}</query>")
             needs(answer.find(f"{{{MAM}}}fin") is not None, "no <fin/> in the answer to a query")
 
     def push(self) -> None:
@@ -232,7 +235,8 @@ class Probe:
     def roster_and_presence(self) -> None:
         self.session.iq("get", "<query xmlns='jabber:iq:roster'/>")
         self.session.stream.send("<presence><priority>-1</priority></presence>")
-        self.session.wait(lambda e: e.tag == "{jabber:client}presence" and e.get("from") == self.session.jid, "own presence")
+        self.session.wait(lambda e: e.tag == "{jabber:client}presence" and e.get("from") == self.session.jid,
+                          "own presence")
         self.session.stream.send("<presence type='unavailable'/>")
 
     # Services
@@ -311,7 +315,8 @@ class Probe:
         needs(first.startswith(b"<?xml"), f"the stream begins with {first!r}, not with <?xml")
 
     def registration(self) -> None:
-        needs(self.secured.find("{http://jabber.org/features/iq-register}register") is not None, "not offered before login")
+        offer = self.secured.find("{http://jabber.org/features/iq-register}register")
+        needs(offer is not None, "not offered before login")
 
     def component_port(self) -> None:
         """XEP-0114: whether somebody answers a component's stream header."""
@@ -328,21 +333,26 @@ class Probe:
     def transport_security(self) -> None:
         """RFC 7590: a recent TLS, required, and no authentication without."""
         needs(self.tls in ("TLSv1.2", "TLSv1.3"), f"{self.tls} was agreed on")
-        needs(self.clear.find("{urn:ietf:params:xml:ns:xmpp-sasl}mechanisms") is None, "passwords are taken without TLS")
+        mechanisms = self.clear.find("{urn:ietf:params:xml:ns:xmpp-sasl}mechanisms")
+        needs(mechanisms is None, "passwords are taken without TLS")
         needs(self.clear.find("{urn:ietf:params:xml:ns:xmpp-tls}starttls/{urn:ietf:params:xml:ns:xmpp-tls}required")
               is not None, "TLS is not required")
 
     # The web
 
-    def _http(self, method: str, address: str) -> tuple:
-        request = urllib.request.Request(address, method=method, headers={"Origin": ORIGIN})
+    @functools.cached_property
+    def _web_trust(self) -> ssl.SSLContext:
+        """The same trust without XMPP's ALPN."""
         context = ssl.create_default_context()
         context.check_hostname, context.verify_mode = self.context.check_hostname, self.context.verify_mode
-        if context.verify_mode != ssl.CERT_NONE:
-            for certificate in self.context.get_ca_certs(binary_form=True):
-                context.load_verify_locations(cadata=certificate)
+        for certificate in self.context.get_ca_certs(binary_form=True):
+            context.load_verify_locations(cadata=certificate)
+        return context
+
+    def _http(self, method: str, address: str) -> tuple:
+        request = urllib.request.Request(address, method=method, headers={"Origin": ORIGIN})
         try:
-            with urllib.request.urlopen(request, timeout=PATIENCE, context=context) as answer:
+            with urllib.request.urlopen(request, timeout=PATIENCE, context=self._web_trust) as answer:
                 return answer.headers, answer.read(1 << 20)
         except (urllib.error.URLError, OSError, ValueError) as error:
             raise Trouble(f"{address}: {error}") from None
@@ -360,7 +370,8 @@ class Probe:
                     dict(e.attrib) for e in ET.fromstring(body).iter("{http://docs.oasis-open.org/ns/xri/xrd-1.0}Link")]
                 found: dict[str, list[str]] = {}
                 for link in links:
-                    found.setdefault(link.get("rel", "").removeprefix("urn:xmpp:alt-connections:"), []).append(link.get("href"))
+                    relation = link.get("rel", "").removeprefix("urn:xmpp:alt-connections:")
+                    found.setdefault(relation, []).append(link.get("href"))
                 return found
             except (Trouble, ET.ParseError, ValueError) as error:
                 reasons.append(str(error))
@@ -378,13 +389,17 @@ class Probe:
             match = re.fullmatch(r"(wss?)://([^/:]+)(?::(\d+))?(/.*)?", address)
             needs(match, f"{address} is no address of a websocket")
             scheme, host, port, path = match.groups()
-            link = socket.create_connection((host, int(port or (443 if scheme == "wss" else 80))), timeout=PATIENCE)
-            if scheme == "wss":
-                link = ssl.create_default_context().wrap_socket(link, server_hostname=host)
+            try:
+                link = socket.create_connection((host, int(port or (443 if scheme == "wss" else 80))), timeout=PATIENCE)
+                link = self._web_trust.wrap_socket(link, server_hostname=host) if scheme == "wss" else link
+            except OSError as error:
+                raise Trouble(f"{address}: {error}") from None
             with link:
-                link.sendall((f"GET {path or '/'} HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-                              f"Sec-WebSocket-Key: {secrets.token_urlsafe(16)}\r\nSec-WebSocket-Version: 13\r\n"
-                              "Sec-WebSocket-Protocol: xmpp\r\nOrigin: {ORIGIN}\r\n\r\n").encode())
+                key = base64.b64encode(secrets.token_bytes(16)).decode()
+                link.sendall("\r\n".join((
+                    f"GET {path or '/'} HTTP/1.1", f"Host: {host}", "Upgrade: websocket", "Connection: Upgrade",
+                    f"Sec-WebSocket-Key: {key}", "Sec-WebSocket-Version: 13", "Sec-WebSocket-Protocol: xmpp",
+                    f"Origin: {ORIGIN}", "", "")).encode())
                 answer = link.recv(4096).decode("latin-1").lower()
             needs(" 101 " in answer.partition("\r\n")[0], f"{address} does not upgrade")
             needs("sec-websocket-protocol: xmpp" in answer, f"{address} does not choose the sub-protocol xmpp")

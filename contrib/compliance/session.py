@@ -180,7 +180,8 @@ def service_records(name: str) -> list[tuple[str, int]]:
             server = next(line.split()[1] for line in file if line.startswith("nameserver"))
     except (OSError, StopIteration):
         return []
-    question = b"".join(bytes([len(label)]) + label.encode() for label in name.split(".")) + b"\0" + struct.pack(">HH", 33, 1)
+    labels = [bytes([len(label)]) + label.encode() for label in name.split(".")]
+    question = b"".join(labels) + b"\0" + struct.pack(">HH", 33, 1)
     identity = random.randrange(65536)
     family = socket.AF_INET6 if ":" in server else socket.AF_INET
     with socket.socket(family, socket.SOCK_DGRAM) as link:

@@ -1,9 +1,9 @@
 """kill -9 under load, again and again: no message whose sender was told that it is stored may be lost.
 
 Senders write to somebody who is offline and, now and then, ask for a receipt: one by pinging its server, as RFC 6120
-§10.1 keeps the order and the server answers only when everything before is on disk; one by stream management's <r/>, whose
-h counts what the server took over (XEP-0198 §4); one by both. After the kill the recipient comes online and counts, and
-its archive and the senders' have every confirmed message exactly once (XEP-0313).
+§10.1 keeps the order and the server answers only when everything before is on disk; one by stream management's <r/>,
+whose h counts what the server took over (XEP-0198 §4); one by both. After the kill the recipient comes online and
+counts, and its archive and the senders' have every confirmed message exactly once (XEP-0313).
 """
 import bisect
 import random
@@ -66,7 +66,8 @@ def check(where, name, round_number, numbers, wanted):
     missing = sorted(set(range(wanted)) - set(numbers))
     if missing:
         raise SystemExit(
-            f"FAILED: round {round_number}: {name} was told {wanted} are stored; {where} lost {len(missing)}: {missing[:10]}")
+            f"FAILED: round {round_number}: {name} was told {wanted} are stored; {where} lost {len(missing)}: "
+            f"{missing[:10]}")
     if numbers != sorted(set(numbers)):
         raise SystemExit(f"FAILED: round {round_number}: {name}'s messages are twice or out of order in {where}")
 
@@ -112,5 +113,5 @@ def run(server, rounds):
             confirmed[receipt] += state.get(receipt, 0)
     if min(confirmed.values()) < rounds:
         raise SystemExit(f"FAILED: only {confirmed} messages were confirmed; nothing was tested")
-    print(f"ok: {rounds} kills, {confirmed['ping']} messages confirmed by IQs and {confirmed['ack']} by acknowledgements, "
+    print(f"ok: {rounds} kills, {confirmed['ping']} messages confirmed by IQs, {confirmed['ack']} by acknowledgements, "
           "none lost, none twice, all in order, in the archives too")

@@ -122,8 +122,8 @@ class Client(slixmpp.ClientXMPP):
         if bodies != wanted:
             twice = sorted({body for body in bodies if bodies.count(body) > 1})
             place = next(i for i, pair in enumerate(zip(bodies + [None], wanted + [None])) if pair[0] != pair[1])
-            raise Failure(f"{self.requested_jid.bare} saw {len(bodies)} messages, not {len(wanted)}; twice {twice}; from "
-                          f"{place} on {bodies[place:place + 3]} instead of {wanted[place:place + 3]}")
+            raise Failure(f"{self.requested_jid.bare} saw {len(bodies)} messages, not {len(wanted)}; twice {twice}; "
+                          f"from {place} on {bodies[place:place + 3]} instead of {wanted[place:place + 3]}")
 
     async def sees_presence(self, sender: str, kind: str, timeout: float = 10) -> StanzaBase:
         """`kind` is the type attribute, or `available` where there is none; `sender` is a bare JID."""

@@ -115,7 +115,9 @@ module:set_global()
 require "util.filters".add_filter_hook(function (session)
     require "util.filters".add_filter(session, "stanzas/out", function (stanza)
         local error = stanza.attr and stanza.attr.type == "error" and stanza:get_child("error")
-        if error and error:get_child("item-not-found", "urn:ietf:params:xml:ns:xmpp-stanzas") then error.attr.code = "404" end
+        if error and error:get_child("item-not-found", "urn:ietf:params:xml:ns:xmpp-stanzas") then
+            error.attr.code = "404"
+        end
         return stanza
     end)
 end)
@@ -134,7 +136,8 @@ class Prosody(Server):
         "plaintext glued to <starttls/> is never processed (RFC 6120 §5.4.2.2)": "Prosody reads on in the same packet",
         **{f"{what}, {when} authentication": "Prosody says not-well-formed"
            for what in ("a comment", "a processing instruction") for when in ("before", "after")},
-        "nothing is lost, nothing comes twice: a burst breaks off within a stanza": "Prosody reads on in the half stanza",
+        "nothing is lost, nothing comes twice: a burst breaks off within a stanza":
+            "Prosody reads on in the half stanza",
         **{title: "Prosody 0.12 binds channels of TLS 1.2 only" for title in (
             "both types are announced (XEP-0440)", "another channel's binding is refused",
             *(f"SCRAM-SHA-{size}-PLUS by {kind}" for size in (1, 256)

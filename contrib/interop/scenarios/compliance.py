@@ -1,4 +1,4 @@
-"""`contrib/compliance` against the server: what Conversations' server details, its compliance tester and XEP-0479 list."""
+"""`contrib/compliance`: what Conversations' server details, its compliance tester and XEP-0479 ask of a server."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The message archive (XEP-0313, XEP-0359, XEP-0441): paging through hundreds of messages, filters, ids, preferences."""
+"""The archive (XEP-0313, XEP-0359, XEP-0441): paging through hundreds of messages, filters, ids, preferences."""
 
 import asyncio
 import dataclasses
@@ -99,8 +99,9 @@ async def pages(client: Client, size: int = 30, **query) -> list[tuple[str, str]
 async def page(client: Client, fields: dict[str, str | list[str]] | None = None, rsm: str = "", extra: str = "",
                to: str | None = None) -> Page:
     """One query by hand."""
-    form = "<x xmlns='jabber:x:data' type='submit'><field var='FORM_TYPE' type='hidden'><value>urn:xmpp:mam:2</value></field>"
-    for name, values in (fields or {}).items():
+    form = "<x xmlns='jabber:x:data' type='submit'>"
+    fields = {"FORM_TYPE": MAM, **(fields or {})}
+    for name, values in fields.items():
         values = [values] if isinstance(values, str) else values
         form += f"<field var='{name}'>" + "".join(f"<value>{value}</value>" for value in values) + "</field>"
     client.queries = getattr(client, "queries", 0) + 1
@@ -171,7 +172,8 @@ async def filters(stage: Stage, romeo: Client, nurse: Client, bodies, of_nurse, 
         kept = await pages(romeo)
         for name, entry in (("start", kept[0]), ("end", kept[-1])):
             element = metadata.find(f".//{{{MAM}}}{name}")
-            expect(element is not None and element.get("id") == entry[0] and element.get("timestamp"), f"{name} is wrong")
+            expect(element is not None and element.get("id") == entry[0] and element.get("timestamp"),
+                   f"{name} is wrong")
 
 
 async def by_ids(stage: Stage, romeo: Client, bodies: list[str]) -> None:
@@ -289,4 +291,5 @@ def same(seen: list[str], wanted: list[str]) -> None:
     """Fails with the first difference."""
     for place, pair in enumerate(zip(seen + [None] * len(wanted), wanted + [None] * len(seen))):
         if pair[0] != pair[1]:
-            raise Failure(f"{len(seen)} messages, {len(wanted)} expected; number {place} is “{pair[0]}”, not “{pair[1]}”")
+            raise Failure(f"{len(seen)} messages, {len(wanted)} expected; "
+                          f"number {place} is “{pair[0]}”, not “{pair[1]}”")

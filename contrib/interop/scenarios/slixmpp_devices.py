@@ -85,8 +85,9 @@ async def carbons(stage: Stage, romeo: Client, phone: Client, laptop: Client) ->
     with stage.step("a forged carbon from a stranger is not from the own account"):
         forged = romeo.make_message(mto=laptop.boundjid, mtype="chat")
         forged.append(ET.fromstring(
-            "<received xmlns='urn:xmpp:carbons:2'><forwarded xmlns='urn:xmpp:forward:0'><message xmlns='jabber:client' "
-            f"from='pope@vatican.test' to='{laptop.boundjid.full}'><body>forged</body></message></forwarded></received>"))
+            "<received xmlns='urn:xmpp:carbons:2'><forwarded xmlns='urn:xmpp:forward:0'>"
+            f"<message xmlns='jabber:client' from='pope@vatican.test' to='{laptop.boundjid.full}'>"
+            "<body>forged</body></message></forwarded></received>"))
         forged.send()
         await romeo["xep_0199"].send_ping(stage.domain, timeout=10)
         await laptop["xep_0199"].send_ping(stage.domain, timeout=10)

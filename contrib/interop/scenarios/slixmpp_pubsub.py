@@ -1,5 +1,5 @@
-"""Personal eventing (XEP-0060, XEP-0163) by slixmpp's plugins: nodes, access models, notifications, and what clients keep
-there: OMEMO keys, bookmarks, avatars, displayed marks."""
+"""Personal eventing (XEP-0060, XEP-0163) by slixmpp's plugins: nodes, access models, notifications, and what clients
+keep there: OMEMO keys, bookmarks, avatars, displayed marks."""
 
 import asyncio
 import base64
@@ -19,7 +19,8 @@ MOOD, SECRET, PLAN = "urn:example:mood", "urn:example:secret", "urn:example:plan
 AXOLOTL, OMEMO = "eu.siacs.conversations.axolotl", "urn:xmpp:omemo:2"
 BOOKMARKS, AVATAR = "urn:xmpp:bookmarks:1", "urn:xmpp:avatar"
 PLUGINS = ("xep_0163", "xep_0223", "xep_0084", "xep_0048", "xep_0402", "xep_0490")
-PNG = base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==")
+PNG = base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJg"
+                       "gg==")
 
 
 async def run(stage: Stage) -> None:
@@ -63,21 +64,24 @@ async def enter(stage: Stage, jid: str, *interests: str) -> Client:
 
 def form(kind: str, **fields: str) -> str:
     """A submitted form with `pubsub#` fields; `kind` is node_config or publish-options."""
-    text = f"<x xmlns='jabber:x:data' type='submit'><field var='FORM_TYPE' type='hidden'><value>{PUBSUB}#{kind}</value></field>"
+    fields = {"FORM_TYPE": f"{PUBSUB}#{kind}", **{f"pubsub#{name}": value for name, value in fields.items()}}
+    text = "<x xmlns='jabber:x:data' type='submit'>"
     for name, value in fields.items():
-        text += f"<field var='pubsub#{name}'><value>{value}</value></field>"
+        text += f"<field var='{name}'><value>{value}</value></field>"
     return text + "</x>"
 
 
-async def publish(client: Client, node: str, payload: str, identity: str = "current", to: str | None = None, **fields) -> None:
+async def publish(client: Client, node: str, payload: str, identity: str = "current", to: str | None = None,
+                  **fields: str) -> None:
     extra = f"<publish-options>{form('publish-options', **fields)}</publish-options>" if fields else ""
-    await client.ask("set", f"<pubsub xmlns='{PUBSUB}'><publish node='{node}'><item id='{identity}'>{payload}</item></publish>"
-                     f"{extra}</pubsub>", to=to)
+    await client.ask("set", f"<pubsub xmlns='{PUBSUB}'><publish node='{node}'><item id='{identity}'>{payload}</item>"
+                     f"</publish>{extra}</pubsub>", to=to)
 
 
 async def items(client: Client, owner: str | None, node: str, *identities: str) -> list[ET.Element]:
     wanted = "".join(f"<item id='{identity}'/>" for identity in identities)
-    answer = await client.ask("get", f"<pubsub xmlns='{PUBSUB}'><items node='{node}'>{wanted}</items></pubsub>", to=owner)
+    question = f"<pubsub xmlns='{PUBSUB}'><items node='{node}'>{wanted}</items></pubsub>"
+    answer = await client.ask("get", question, to=owner)
     return answer.xml.findall(f".//{{{PUBSUB}}}item")
 
 
@@ -87,7 +91,8 @@ async def ids(client: Client, owner: str | None, node: str) -> list[str]:
 
 async def configuration(client: Client, node: str) -> dict[str, str]:
     answer = await client.ask("get", f"<pubsub xmlns='{PUBSUB}#owner'><configure node='{node}'/></pubsub>")
-    return {field.get("var"): field.findtext("{jabber:x:data}value") for field in answer.xml.iter("{jabber:x:data}field")}
+    return {field.get("var"): field.findtext("{jabber:x:data}value")
+            for field in answer.xml.iter("{jabber:x:data}field")}
 
 
 async def configure(client: Client, node: str, **fields: str) -> None:
@@ -182,7 +187,8 @@ async def access(stage: Stage, juliet: Client, romeo: Client, nurse: Client) -> 
                 if may:
                     expect(await ids(client, own, node) == ["current"], f"{client.boundjid.user} sees nothing")
                 else:
-                    await refused(items(client, own, node), "not-authorized", "not-allowed", "forbidden", "item-not-found")
+                    await refused(items(client, own, node),
+                                  "not-authorized", "not-allowed", "forbidden", "item-not-found")
     with stage.step("access model roster: a group may read, others may not"):
         node = f"{SECRET}:roster"
         await publish(juliet, node, f"<s xmlns='{SECRET}'/>", access_model="roster", roster_groups_allowed="Lovers")
@@ -197,7 +203,8 @@ async def access(stage: Stage, juliet: Client, romeo: Client, nurse: Client) -> 
         await refused(romeo["xep_0060"].purge(own, node, timeout=10), "forbidden")
         await refused(romeo["xep_0060"].delete_node(own, node, timeout=10), "forbidden")
         await refused(romeo["xep_0060"].get_node_config(own, node, timeout=10), "forbidden")
-        await refused(publish(nurse, "urn:example:planted", f"<s xmlns='{SECRET}'/>", to=own), "forbidden", "item-not-found")
+        await refused(publish(nurse, "urn:example:planted", f"<s xmlns='{SECRET}'/>", to=own),
+                      "forbidden", "item-not-found")
     with stage.step("a changed access model counts at once"):
         await configure(juliet, node, access_model="whitelist")
         await refused(items(nurse, own, node))
@@ -289,8 +296,8 @@ async def bookmarks(stage: Stage, juliet: Client) -> None:
     with stage.step("it is in private XML storage for older clients (XEP-0048)"):
         kept = (await juliet["xep_0048"].get_bookmarks(method="xep_0049", timeout=10))["private"]["bookmarks"]
         rooms = {c["jid"]: c for c in kept["conferences"]}
-        expect(room in rooms and rooms[room]["name"] == "Party" and rooms[room]["autojoin"] and rooms[room]["nick"] == "J",
-               str(kept))
+        expect(room in rooms and rooms[room]["autojoin"], str(kept))
+        expect((rooms[room]["name"], rooms[room]["nick"]) == ("Party", "J"), str(kept))
     with stage.step("what an older client stores is a bookmark of its own item, and the device told"):
         added = f"dance@rooms.{stage.domain}"
         await juliet.ask("set", "<query xmlns='jabber:iq:private'><storage xmlns='storage:bookmarks'>"

@@ -12,7 +12,8 @@ from lib.raw import STREAM, RawStream
 from lib.stage import Stage
 from lib.steps import Failure, expect
 
-SASL2, BIND, FAST, SM, CARBONS = "urn:xmpp:sasl:2", "urn:xmpp:bind:0", "urn:xmpp:fast:0", "urn:xmpp:sm:3", "urn:xmpp:carbons:2"
+SASL2, BIND, FAST = "urn:xmpp:sasl:2", "urn:xmpp:bind:0", "urn:xmpp:fast:0"
+SM, CARBONS = "urn:xmpp:sm:3", "urn:xmpp:carbons:2"
 CONDITION = "{urn:ietf:params:xml:ns:xmpp-sasl}"
 TOKEN_MECHANISM = "HT-SHA-256-NONE"
 USER_AGENT = str(uuid.UUID(int=0x5eed))
@@ -213,7 +214,8 @@ def bound(stage: Stage, user: str, other: str) -> None:
             expect(any(e.findtext("{jabber:client}body") == "hark" for e in ping(phone)), "the message did not arrive")
             expect(any(e.find(f"{{{CARBONS}}}received") is not None for e in ping(laptop)), "no carbon")
     with stage.step("stream management is on from the start, with an id (XEP-0386)"):
-        expect(all(element is not None and element.get("id") for element in enabled), "no <enabled/> with an id in <bound/>")
+        expect(all(element is not None and element.get("id") for element in enabled),
+               "no <enabled/> with an id in <bound/>")
     with stage.step("<bound/> tells where the archive ends (XEP-0313)"), secured(stage) as stream:
         stream.open()
         stream.send(plain(user, stage.password, BOUND))
@@ -267,7 +269,8 @@ def hashed(token: str, user: str) -> bytes:
 def tokens(stage: Stage, user: str, other: str) -> None:
     request = f"<request-token xmlns='{FAST}' mechanism='{TOKEN_MECHANISM}'/>"
 
-    def by_token(token: str, who: str = user, inner: str = "", attributes: str = "", agent: str = USER_AGENT) -> ET.Element:
+    def by_token(token: str, who: str = user, inner: str = "", attributes: str = "",
+                 agent: str = USER_AGENT) -> ET.Element | None:
         with secured(stage) as stream:
             offer = stream.open().find(f".//{{{FAST}}}fast")
             expect(offer is not None, "no <fast/>")

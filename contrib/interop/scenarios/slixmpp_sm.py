@@ -1,4 +1,4 @@
-"""Stream management (XEP-0198): the connection is lost at many points of a dialogue, and no message is lost or doubled."""
+"""Stream management (XEP-0198): the connection is lost at many points of a dialogue, no message with it."""
 
 import asyncio
 import re
@@ -286,7 +286,8 @@ async def crash(stage: Stage) -> None:
         romeo = await stage.login(stage.add_account("romeo"), plugins=PLUGINS)
         juliet = await stage.login(stage.add_account("juliet"), plugins=PLUGINS)
         acknowledged: list[str] = []
-        romeo.add_event_handler("stanza_acked", lambda s: acknowledged.append(s["body"]) if s.name == "message" else None)
+        romeo.add_event_handler(
+            "stanza_acked", lambda s: acknowledged.append(s["body"]) if s.name == "message" else None)
         for number in range(300):
             romeo.send_message(mto=juliet.boundjid.bare, mbody=f"doomed {number}", mtype="chat")
             if number % 10 == 9:
