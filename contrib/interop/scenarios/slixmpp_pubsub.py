@@ -326,9 +326,13 @@ async def avatars(stage: Stage, juliet: Client, romeo: Client) -> None:
             and s.xml.findtext(".//{vcard-temp:x:update}photo") == wanted
 
     with stage.step("an avatar is published, a contact told and reads it (XEP-0084)"):
-        await juliet["xep_0084"].publish_avatar(PNG, timeout=10)
+        for_everybody = juliet["xep_0004"].make_form("submit")
+        for_everybody.add_field("FORM_TYPE", "hidden", value=f"{PUBSUB}#publish-options")
+        for_everybody.add_field("pubsub#access_model", value="open")    # A card is for everybody, XEP-0398 §7.
+        await juliet["xep_0084"].publish_avatar(PNG, options=for_everybody, timeout=10)
         await juliet["xep_0084"].publish_avatar_metadata(
-            {"id": digest, "type": "image/png", "bytes": str(len(PNG)), "width": "1", "height": "1"}, timeout=10)
+            {"id": digest, "type": "image/png", "bytes": str(len(PNG)), "width": "1", "height": "1"},
+            options=for_everybody, timeout=10)
         await romeo.sees(event(f"{AVATAR}:metadata", child="item", identity=digest), "event")
         data = (await items(romeo, own, f"{AVATAR}:data", digest))[0]
         expect(base64.b64decode(data[0].text) == PNG, "not the image")
