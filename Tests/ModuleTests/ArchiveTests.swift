@@ -302,7 +302,7 @@ extension Element {
                 #expect(info.features.contains(feature), "\(feature)")
             }
             let host = try #require(try await juliet.asks(.get, DiscoTests.info, to: "capulet.example"))
-            #expect(!host.features.contains("urn:xmpp:mam:2"))
+            #expect(host.features.contains("urn:xmpp:mam:2"))
             // Switched off there is nothing of it, and back again everything.
             try stage.reload(Names.config("search: off"))
             let without = try #require(try await juliet.asks(.get, DiscoTests.info, to: Names.juliet))

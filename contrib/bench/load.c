@@ -26,8 +26,7 @@ struct options options = {
 
 bool sending, recording;
 static int server_pids[64], server_pid_count;
-static double *samples;
-static size_t sample_count, sample_capacity;
+struct series arrivals, receipts;
 
 double now(void) {
     struct timespec t;
@@ -46,12 +45,13 @@ void fail(const struct connection *c, const char *format, ...) {
     exit(1);
 }
 
-void record(double seconds) {
-    if (sample_count == sample_capacity) {
-        sample_capacity = sample_capacity ? sample_capacity * 2 : 65536;
-        if (!(samples = realloc(samples, sample_capacity * sizeof *samples))) fail(NULL, "out of memory");
+void record(struct series *series, double seconds) {
+    if (series->count == series->capacity) {
+        series->capacity = series->capacity ? series->capacity * 2 : 65536;
+        if (!(series->values = realloc(series->values, series->capacity * sizeof *series->values)))
+            fail(NULL, "out of memory");
     }
-    samples[sample_count++] = seconds;
+    series->values[series->count++] = seconds;
 }
 
 /* --- What the server costs: CPU time and memory of all its processes. --- */
@@ -107,23 +107,29 @@ static int ascending(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
+static void print_latency(const char *name, struct series *series) {
+    static const struct { const char *name; double part; } cuts[] = {
+        {"p50", 0.5}, {"p90", 0.9}, {"p99", 0.99}, {"max", 1}};
+    qsort(series->values, series->count, sizeof *series->values, ascending);
+    printf(", \"%s\": {", name);
+    for (int i = 0; i < 4; i++) {
+        size_t index = series->count ? (size_t)(cuts[i].part * (series->count - 1)) : 0;
+        printf("%s\"%s\": %.3f", i ? ", " : "", cuts[i].name, series->count ? series->values[index] * 1e3 : 0);
+    }
+    printf("}");
+    series->count = 0;
+}
+
 static void print_costs(struct snapshot a, struct snapshot b, double count) {
     double wall = b.wall - a.wall, cpu = b.server - a.server;
     double split = (b.user - a.user) + (b.system - a.system);
-    qsort(samples, sample_count, sizeof *samples, ascending);
     printf("\"count\": %.0f, \"seconds\": %.3f, \"per_second\": %.1f, \"server_cpu_seconds\": %.4f, "
            "\"server_cpu_us_each\": %.3f, \"server_system_share\": %.3f, \"server_cores_busy\": %.3f, "
-           "\"generator_cores_busy\": %.3f, \"latency_ms\": {", count, wall, count / wall, cpu,
+           "\"generator_cores_busy\": %.3f", count, wall, count / wall, cpu,
            count ? cpu / count * 1e6 : 0, split > 0 ? (b.system - a.system) / split : 0, cpu / wall,
            (b.self - a.self) / wall);
-    static const struct { const char *name; double part; } cuts[] = {
-        {"p50", 0.5}, {"p90", 0.9}, {"p99", 0.99}, {"max", 1}};
-    for (int i = 0; i < 4; i++) {
-        size_t index = sample_count ? (size_t)(cuts[i].part * (sample_count - 1)) : 0;
-        printf("%s\"%s\": %.3f", i ? ", " : "", cuts[i].name, sample_count ? samples[index] * 1e3 : 0);
-    }
-    printf("}");
-    sample_count = 0;
+    print_latency("latency_ms", &arrivals);
+    if (receipts.count) print_latency("ack_latency_ms", &receipts);
 }
 
 static void login_mode(void) {
@@ -151,6 +157,18 @@ static void login_mode(void) {
     }
     printf("]");
     free(counts);
+}
+
+/* How many messages are in the archives of all users together; the caller knows how many there have to be. */
+static void count_mode(void) {
+    int users = options.pairs * 2;
+    log_in(users);
+    for (int i = 0; i < users; i++) ask_archive(connections[i]);
+    long archived = 0;
+    for (int i = 0; i < users; archived += connections[i++]->archived)
+        for (double end = now() + 60; connections[i]->archived < 0; turn(10))
+            if (now() > end) fail(connections[i], "the archive gives no count");
+    printf("\"archived\": %ld", archived);
 }
 
 /* Nothing may be missing after the last message, nothing may come twice, and the server's counts must be ours. */
@@ -261,8 +279,9 @@ static void parse_options(int argc, char **argv) {
         case 'x': options.timeout = atof(optarg); break;
         default: exit(2);
     }
-    if (strcmp(options.mode, "login") && strcmp(options.mode, "chat") && strcmp(options.mode, "paced")) {
-        fprintf(stderr, "usage: load login|chat|paced --connect ADDRESS:PORT --pids PID,... [option...]\n");
+    if (strcmp(options.mode, "login") && strcmp(options.mode, "chat") && strcmp(options.mode, "paced")
+        && strcmp(options.mode, "count")) {
+        fprintf(stderr, "usage: load login|chat|paced|count --connect ADDRESS:PORT --pids PID,... [option...]\n");
         exit(2);
     }
     if (options.window < 1 || options.window > RING || options.ack_every < 1 || options.sources < 1
@@ -274,6 +293,7 @@ int main(int argc, char **argv) {
     prepare();
     printf("{");
     if (!strcmp(options.mode, "login")) login_mode();
+    else if (!strcmp(options.mode, "count")) count_mode();
     else chat_mode();
     printf(", \"sm\": %s, \"carbons\": %s, \"mechanism\": \"%s\", \"iterations\": %d}\n",
            options.sm ? "true" : "false", options.carbons ? "true" : "false", mechanism_seen, iterations_seen);

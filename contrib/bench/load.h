@@ -33,7 +33,12 @@ struct connection {
     uint32_t stanzas_out, stanzas_in, acked;    /* acked: the last h the server reported */
     uint64_t sent, expected;  /* messages sent to the partner; sequence number next expected from it */
     double *stamps;           /* when each of the last RING messages was due to leave */
+    uint32_t *ordinals;       /* which stanza each of them was, for stream management */
+    uint64_t confirmed;       /* messages the server has acknowledged */
+    long archived;            /* messages in the user's archive; -1 until it was told */
 };
+
+struct series { double *values; size_t count, capacity; };
 
 struct options {
     const char *mode, *address, *domain, *password, *ca, *key_file, *mechanism, *counts;
@@ -47,7 +52,8 @@ extern struct options options;
 /* load.c */
 extern bool sending, recording;  /* whether arrivals call for new messages, and whether times are recorded */
 double now(void);
-void record(double seconds);
+extern struct series arrivals, receipts;  /* latencies: until a message arrived, until it was acknowledged */
+void record(struct series *series, double seconds);
 __attribute__((noreturn, format(printf, 2, 3))) void fail(const struct connection *c, const char *format, ...);
 
 /* session.c */
@@ -60,6 +66,7 @@ void prepare(void);
 void turn(int timeout);          /* one turn of the loop, waiting at most so many milliseconds */
 void run_for(double seconds);
 void log_in(int target);         /* until so many users are logged in */
+void ask_archive(struct connection *c);  /* how much is in it: `archived` gets the answer */
 void send_message(struct connection *c, double due);
 __attribute__((format(printf, 2, 3))) void say(struct connection *c, const char *format, ...);
 

@@ -69,6 +69,7 @@ class Server:
     """One server under test. Subclasses say how it is set up; starting, waiting and ending are the same for all."""
 
     name = ""
+    is_durable = False  # whether what was acknowledged has to outlive SIGKILL
     salts_differ = False  # whether each account has its own salt, so that clients cannot share one derived key
 
     def __init__(self, work, certificate, accounts):
@@ -125,6 +126,12 @@ class Server:
             raise BenchError(f"{self.name} died\n{self.tail()}")
         return tree(self.process.pid)
 
+    def crash(self):
+        """Ends the server without asking it."""
+        os.kill(self.process.pid, signal.SIGKILL)
+        self.process.wait(10)
+        self.process = None
+
     def stop(self):
         """Ends the server and what it started, by process id: politely first, for at most 10 seconds."""
         if not self.process:
@@ -147,6 +154,7 @@ class Server:
 class Martlet(Server):
     name = "martlet"
     salts_differ = True
+    is_durable = True
 
     def __init__(self, work, certificate, accounts, binary, module_lines):
         super().__init__(work, certificate, accounts)
@@ -162,7 +170,8 @@ class Martlet(Server):
         return result.stdout.strip().removeprefix("martlet ") if result.returncode == 0 else "unknown"
 
     def configuration(self, variant):
-        modules = (["archive: on"] if "archive" in variant else []) + self.module_lines
+        # All are on by default; a plain client leaves stream management and carbons unused.
+        modules = ["sm: on", "carbons: on", f"archive: {'on' if 'archive' in variant else 'off'}", *self.module_lines]
         path = self.folder / "martlet.yaml"
         path.write_text(f"data_directory: {self.folder}/data\n"
                         f"certificates: {self.folder}/certs\n"
@@ -182,7 +191,6 @@ class Martlet(Server):
             raise BenchError(f"martlet user import failed\n{result.stdout}{result.stderr}")
 
     def command(self, variant):
-        # Stream management and carbons are on by default; a plain client leaves them unused.
         return [self.binary, "run", "--config", str(self.configuration(variant))], {}
 
 

@@ -193,14 +193,16 @@ static int message_body(char *out, size_t capacity, int sender, uint64_t sequenc
 
 void send_message(struct connection *c, double due) {
     struct connection *partner = connections[c->index ^ 1];
-    if (c->sent - partner->expected >= RING) fail(c, "the server fell %d messages behind", RING);
+    if (c->sent - partner->expected >= RING || (options.sm && c->sent - c->confirmed >= RING))
+        fail(c, "the server fell %d messages behind", RING);
     char id[48], body[128];
     message_id(id, sizeof id, c->index, c->sent);
     message_body(body, sizeof body, c->index, c->sent);
-    c->stamps[c->sent++ % RING] = due;
+    c->stamps[c->sent % RING] = due;
     say(c, "<message to='u%d@%s' id='%s' type='chat'>%s<active xmlns='http://jabber.org/protocol/chatstates'/>"
         "<request xmlns='urn:xmpp:receipts'/><origin-id xmlns='urn:xmpp:sid:0' id='%s'/></message>",
         partner->index, options.domain, id, body, id);
+    c->ordinals[c->sent++ % RING] = c->stanzas_out;
     if (options.sm && c->sent % options.ack_every == 0) say(c, "<r xmlns='" SM "'/>");
 }
 
@@ -246,7 +248,7 @@ static void received_message(struct connection *c, const char *stanza) {
     c->expected++;
     delivered++;
     double time = now();
-    if (recording) record(time - sender->stamps[sequence % RING]);
+    if (recording) record(&arrivals, time - sender->stamps[sequence % RING]);
     if (sending && options.rate == 0)
         while (sender->sent - c->expected < (uint64_t)options.window) send_message(sender, time);
 }
@@ -266,7 +268,7 @@ static void arrived(struct connection *c) {
     if (--c->awaited) return;
     c->state = READY;
     ready++;
-    if (recording) record(now() - c->started);
+    if (recording) record(&arrivals, now() - c->started);
 }
 
 static bool is(const char *stanza, const char *name) {
@@ -293,6 +295,31 @@ static void set_up(struct connection *c, const char *result) {
     c->state = SETUP;
 }
 
+static void received_ack(struct connection *c, const char *stanza) {
+    char text[16];
+    if (!attribute(stanza, "h", text, sizeof text)) fail(c, "an ack without h: %s", stanza);
+    uint32_t h = strtoul(text, NULL, 10);
+    if (h < c->acked || h > c->stanzas_out)
+        fail(c, "ack h='%u' after h='%u' with %u stanzas sent", h, c->acked, c->stanzas_out);
+    c->acked = h;
+    for (double time = now(); c->confirmed < c->sent && c->ordinals[c->confirmed % RING] <= h; c->confirmed++)
+        if (recording) record(&receipts, time - c->stamps[c->confirmed % RING]);
+}
+
+/* --- The archive, XEP-0313: how much is in it. A page of nothing has a count, XEP-0059 §2.7. --- */
+
+void ask_archive(struct connection *c) {
+    c->archived = -1;
+    say(c, "<iq type='set' id='archive'><query xmlns='urn:xmpp:mam:2'>"
+        "<set xmlns='http://jabber.org/protocol/rsm'><max>0</max></set></query></iq>");
+}
+
+static void received_count(struct connection *c, const char *stanza) {
+    const char *count = strstr(stanza, "<count>");
+    if (!count) fail(c, "the archive gives no count: %s", stanza);
+    c->archived = strtol(count + 7, NULL, 10);
+}
+
 static void received_iq(struct connection *c, const char *stanza) {
     char type[16] = "", id[128] = "", from[160] = "";
     attribute(stanza, "type", type, sizeof type);
@@ -308,16 +335,8 @@ static void received_iq(struct connection *c, const char *stanza) {
         say(c, "<iq type='error' id='%s'%s><error type='cancel'>"
             "<service-unavailable xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></iq>", id, to);
     } else if (c->state == BINDING && !strcmp(id, "bind")) set_up(c, stanza);
+    else if (!strcmp(id, "archive")) received_count(c, stanza);
     else if (c->state == SETUP && (!strcmp(id, "roster") || !strcmp(id, "carbons"))) arrived(c);
-}
-
-static void received_ack(struct connection *c, const char *stanza) {
-    char text[16];
-    if (!attribute(stanza, "h", text, sizeof text)) fail(c, "an ack without h: %s", stanza);
-    uint32_t h = strtoul(text, NULL, 10);
-    if (h < c->acked || h > c->stanzas_out)
-        fail(c, "ack h='%u' after h='%u' with %u stanzas sent", h, c->acked, c->stanzas_out);
-    c->acked = h;
 }
 
 static void received(struct connection *c, const char *stanza) {
@@ -460,7 +479,10 @@ static void connect_user(int index) {
     struct connection *c = connections[index] = calloc(1, sizeof *c);
     c->index = index;
     c->started = now();
-    c->stamps = strcmp(options.mode, "login") ? calloc(RING, sizeof *c->stamps) : NULL;
+    if (strcmp(options.mode, "login")) {
+        c->stamps = calloc(RING, sizeof *c->stamps);
+        c->ordinals = calloc(RING, sizeof *c->ordinals);
+    }
     c->fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (c->fd < 0) fail(c, "no socket: %s", strerror(errno));
     int on = 1;

@@ -30,6 +30,7 @@ class Client:
         self.domain = domain
         self.buffer = ""
         self.counter = 0
+        self.sent = None  # Stanzas since stream management was enabled.
         self._open("</stream:features>")
         token = base64.b64encode(f"\0{user}\0{password}".encode()).decode()
         self.send(f"<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='PLAIN'>{token}</auth>")
@@ -45,7 +46,43 @@ class Client:
         self.until(end)
 
     def send(self, xml):
+        """Sends one stanza or anything else."""
         self.socket.sendall(xml.encode())
+        if self.sent is not None and xml.startswith(("<message", "<iq", "<presence")):
+            self.sent += 1
+
+    def enable(self):
+        """Stream management (XEP-0198)."""
+        self.send("<enable xmlns='urn:xmpp:sm:3' resume='true'/>")
+        self.until("<enabled ")
+        self.sent = 0
+
+    def acknowledged(self):
+        """Asks for an acknowledgement and returns its h."""
+        self.send("<r xmlns='urn:xmpp:sm:3'/>")
+        while True:
+            match = re.search(r"<a [^>]*\bh='(\d+)'[^>]*/>", self.buffer)
+            if match:
+                self.buffer = self.buffer[match.end():]
+                return int(match[1])
+            self.more()
+
+    def archive(self, after=""):
+        """Everything in the own archive after this id (XEP-0313): the last id, and id and body of each message."""
+        found = []
+        while True:
+            page = self.ask(
+                "set", "<query xmlns='urn:xmpp:mam:2'><set xmlns='http://jabber.org/protocol/rsm'><max>200</max>"
+                + (f"<after>{after}</after>" if after else "") + "</set></query>")
+            if "type='error'" in page:
+                raise SystemExit(f"FAILED: the archive does not answer: {page[-300:]}")
+            for result in re.findall(r"<result .*?</result>", page, re.S):
+                identity = re.search(r"\bid='([^']*)'", result)[1]
+                body = re.search(r"<body>(.*?)</body>", result, re.S)
+                found.append((identity, body[1] if body else ""))
+                after = identity
+            if "complete='true'" in page or not page.count("<result "):
+                return after, found
 
     def more(self):
         data = self.socket.recv(65536)

@@ -67,8 +67,9 @@ final class Archive: Module {
             throw ModuleError("the storage cannot search texts: SQLite has no FTS5. Switch the option search off.")
         }
         host.advertise(.mam, .mamExtended, .mamGroupchatField, .stanzaIDs, .retraction, .tombstones, on: .account)
-        // XEP-0424 §2: the server, too, which sees to it that retractions are kept.
-        host.advertise(.retraction, on: .host)
+        // XEP-0424 §2: the server, too, which sees to it that retractions are kept. XEP-0313 §7 names the account only, but
+        // Profanity looks for archives at its server.
+        host.advertise(.retraction, .mam, on: .host)
         ArchivePreferences.register(on: host, options)
         let index = SearchIndex(host, store, isOn: options.search)
         ArchiveQueries(host, store, index, options).register()

@@ -30,15 +30,22 @@ SCENARIOS = {
     "slixmpp_core": Scenario(180),
     "slixmpp_restart": Scenario(120),
     "slixmpp_hostile": Scenario(240),
+    "slixmpp_sm": Scenario(240),
+    "slixmpp_archive": Scenario(240),
+    "slixmpp_devices": Scenario(120),
+    "slixmpp_pubsub": Scenario(180),
+    "slixmpp_sasl2": Scenario(90),
+    "compliance": Scenario(90),
     "channel_binding": Scenario(60),
     "coturn": Scenario(90, ("coturn",)),
     "profanity": Scenario(180, ("profanity", "tmux")),
+    "profanity_omemo": Scenario(240, ("profanity", "tmux")),
     "mcabber": Scenario(90, ("mcabber", "tmux")),
     "gajim": Scenario(180, ("gajim", "gir1.2-secret-1", "python3-dbus", *DESKTOP)),
     "dino": Scenario(120, ("dino-im", *DESKTOP)),
 }
 
-SERVERS = {"martlet": (), "prosody": ("prosody",)}
+SERVERS = {"martlet": (), "prosody": ("prosody", "prosody-modules")}
 
 
 def arguments(given: list[str] | None = None) -> argparse.Namespace:

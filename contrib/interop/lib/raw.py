@@ -56,11 +56,11 @@ class RawStream:
         except (BrokenPipeError, ConnectionResetError, ssl.SSLError):
             return
 
-    def open(self) -> ET.Element:
-        """Sends a stream header and returns the features."""
+    def open(self, also: str = "") -> ET.Element:
+        """Sends a stream header, and in the same flight what is `also` given, and returns the features."""
         self._restart()
         self.send(f"<?xml version='1.0'?><stream:stream to='{self._domain}' version='1.0' xml:lang='en' "
-                  "xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams'>")
+                  f"xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams'>{also}")
         features = self.next()
         if features is None or features.tag != f"{STREAM}features":
             raise Failure(f"no features but {_shown(features)}")

@@ -79,6 +79,7 @@ certificates: {self._certificates}
 hosts:
   {self.domain}: {{}}
 modules:
+  contact: {{ abuse: ["mailto:abuse@{self.domain}"] }}
   register: {{}}
   external_services:
     secret: {TURN_SECRET}
@@ -96,6 +97,33 @@ listen: {{ c2s: {PORTS[0]}, c2s_tls: {PORTS[1]} }}
         command([self._executable, "user", "add", jid, "--password-stdin", "--config", self._config], text=password)
 
 
+# XEP-0156, which Debian's Prosody leaves to others.
+HOST_META = """\
+module:depends("http")
+local base = "://" .. module.host
+module:provides("http", { default_path = "/.well-known", route = { ["GET /host-meta"] = function (event)
+    event.response.headers.access_control_allow_origin = "*"
+    return "<XRD xmlns='http://docs.oasis-open.org/ns/xri/xrd-1.0'>"
+        .. "<Link rel='urn:xmpp:alt-connections:xbosh' href='https" .. base .. "/http-bind'/>"
+        .. "<Link rel='urn:xmpp:alt-connections:websocket' href='wss" .. base .. "/xmpp-websocket'/></XRD>"
+end } })
+"""
+
+# XEP-0086, without which Profanity publishes no first list of devices.
+LEGACY_CODES = """\
+module:set_global()
+require "util.filters".add_filter_hook(function (session)
+    require "util.filters".add_filter(session, "stanzas/out", function (stanza)
+        local error = stanza.attr and stanza.attr.type == "error" and stanza:get_child("error")
+        if error and error:get_child("item-not-found", "urn:ietf:params:xml:ns:xmpp-stanzas") then
+            error.attr.code = "404"
+        end
+        return stanza
+    end)
+end)
+"""
+
+
 class Prosody(Server):
     gaps = {
         "login by SCRAM-SHA-1 over STARTTLS": "Prosody keeps one hash, SHA-256 here",
@@ -108,13 +136,53 @@ class Prosody(Server):
         "plaintext glued to <starttls/> is never processed (RFC 6120 §5.4.2.2)": "Prosody reads on in the same packet",
         **{f"{what}, {when} authentication": "Prosody says not-well-formed"
            for what in ("a comment", "a processing instruction") for when in ("before", "after")},
+        "nothing is lost, nothing comes twice: a burst breaks off within a stanza":
+            "Prosody reads on in the half stanza",
+        **{title: "Prosody 0.12 binds channels of TLS 1.2 only" for title in (
+            "both types are announced (XEP-0440)", "another channel's binding is refused",
+            *(f"SCRAM-SHA-{size}-PLUS by {kind}" for size in (1, 256)
+              for kind in ("tls-server-end-point (RFC 5929 §4)", "tls-exporter (RFC 9266)")))},
+        "refused: a page size that is no number": "Prosody takes it for none",
+        "forged ids are stripped, other people's are not (XEP-0359 §3)": "Prosody lets them through within a host",
+        "an active client has the latest presence, and not all those before": "Prosody keeps all",
+        "an app server that does not know the node any more is not asked again (XEP-0357 §5)": "Prosody asks 16 times",
+        "what XEP-0163 §6 requires, and more, is in disco#info": "Prosody names some of it",
+        "access model roster: a group may read, others may not": "Prosody has no such model",
+        "disco#items names no node one may not read": "Prosody names all",
+        "nodes without end come to an end": "Prosody has no bound",
+        **{title: "Debian's modules for SASL2 are young" for title in (
+            "stream management is offered inline, and FAST",
+            "a wrong password fails, and the right one on the same stream is good",
+            "refused: another's account by its own password",
+            "an exchange is aborted, and another succeeds",
+            "stream management is on from the start, with an id (XEP-0386)",
+            "<bound/> tells where the archive ends (XEP-0313)",
+            "a session is resumed within <authenticate/>, and what it missed follows",
+            "another account cannot resume it; its own <bind/> in the same request goes through",
+            "a token is issued with an expiry, and with it a client is back in one round trip (XEP-0484)",
+            "refused: a wrong token, another account's, another client's, one for SASL of old",
+            "a new token is good, and its use ends the old one",
+            "a count that does not grow is a replay (XEP-0484)",
+            "a token is invalidated by its client", "no second <authenticate/> after success")},
+        "the old connection ends with <conflict/> (XEP-0198 §5)": "Prosody closes it without a word",
+        "SIGTERM and a start: sessions are resumed with their old ids, nothing lost, order kept": "Prosody forgets them",
+        "contacts see no flicker of presence over a restart": "Prosody forgets sessions",
+        "presence is known after a restart without being sent again": "Prosody forgets sessions",
     }
 
     def __init__(self, *arguments):
         super().__init__(*arguments)
         self._config = self._data.parent / "prosody.cfg.lua"
+        plugins = self._data.parent / "plugins"
+        plugins.mkdir()
+        # Debian's mod_sasl2 asks Debian's Prosody for a method that came later.
+        code = pathlib.Path("/usr/lib/prosody/modules/mod_sasl2/mod_sasl2.lua").read_text()
+        (plugins / "mod_sasl2.lua").write_text(code.replace("conn:ssl_info()", "conn:socket():info()"))
+        (plugins / "mod_host_meta.lua").write_text(HOST_META)
+        (plugins / "mod_legacy_codes.lua").write_text(LEGACY_CODES)
         self._config.write_text(f"""\
 run_as_root = true
+plugin_paths = {{ "{plugins}" }}
 pidfile = "{self._data.parent}/prosody.pid"
 data_path = "{self._data}"
 certificates = "{self._certificates}"
@@ -128,8 +196,25 @@ password_hash = "SHA-256"
 allow_registration = true
 log = {{ debug = "*console" }}
 modules_enabled = {{ "roster", "saslauth", "tls", "disco", "private", "vcard_legacy", "pep", "version", "uptime",
-    "time", "ping", "lastactivity", "register_ibr", "user_account_management", "blocklist", "carbons", "smacks" }}
+    "time", "ping", "lastactivity", "register_ibr", "user_account_management", "blocklist", "carbons", "smacks",
+    "mam", "csi_simple", "cloud_notify", "bookmarks", "turn_external", "server_contact_info", "sasl2", "sasl2_bind2",
+    "bosh", "websocket", "host_meta", "legacy_codes" }}
+http_ports = {{ 80 }}
+https_ports = {{ 443 }}
+http_interfaces = {{ "{ADDRESS}" }}
+https_interfaces = {{ "{ADDRESS}" }}
+http_default_host = "{self.domain}"
+component_ports = {{ 5347 }}
+turn_external_host = "turn.{self.domain}"
+turn_external_secret = "a secret shared with nobody"
+contact_info = {{ abuse = {{ "mailto:abuse@{self.domain}" }} }}
 VirtualHost "{self.domain}"
+Component "rooms.{self.domain}" "muc"
+    modules_enabled = {{ "muc_mam", "vcard_muc" }}
+Component "upload.{self.domain}" "http_file_share"
+Component "proxy.{self.domain}" "proxy65"
+Component "gateway.{self.domain}"
+    component_secret = "a secret shared with nobody"
 """)
 
     @property

@@ -1,11 +1,12 @@
 """What a scenario is handed: a server of its own, accounts, the trust, and the record of its steps."""
 
+import contextlib
 import itertools
 import pathlib
 
 from .client import Client
 from .servers import Server
-from .steps import Record
+from .steps import Abandoned, Record
 
 PASSWORD = "Wherefore art thou? 7%"
 
@@ -29,6 +30,14 @@ class Stage:
     def step(self, title: str, needed: bool = False):
         """One recorded step; when a `needed` one fails the scenario ends."""
         return self._record.step(self.name, title, needed)
+
+    @contextlib.contextmanager
+    def part(self):
+        """A part of a scenario: a `needed` step that fails ends this part only."""
+        try:
+            yield
+        except Abandoned:
+            pass
 
     def add_account(self, name: str) -> str:
         """A fresh account, known to nobody; returns its bare JID."""
@@ -59,6 +68,26 @@ class Stage:
         peer.send_presence_subscription(pto=jid, ptype="subscribed")
         await account.sees_presence(peer.boundjid.bare, "available")
         await account.logout()
+
+    async def converse(self, jid: str, peer: Client) -> list[str]:
+        """An account talks with the peer before the client under test is there; returns what was said."""
+        account = await self.login(jid)
+        bodies = []
+        for number in range(1, 7):
+            sender, receiver = (account, peer) if number % 2 else (peer, account)
+            bodies.append(f"{number} of 6, said before, by {sender.boundjid.user}")
+            sender.send_message(mto=receiver.boundjid.bare, mbody=bodies[-1], mtype="chat")
+            await receiver.sees_message(bodies[-1])
+        await account.logout()
+        return bodies
+
+    async def befriend(self, one: Client, other: Client) -> None:
+        """Subscribes both to each other's presence."""
+        for asking, asked in ((one, other), (other, one)):
+            asking.send_presence_subscription(pto=asked.boundjid.bare, ptype="subscribe")
+            await asked.sees_presence(asking.boundjid.bare, "subscribe")
+            asked.send_presence_subscription(pto=asking.boundjid.bare, ptype="subscribed")
+            await asking.sees_presence(asked.boundjid.bare, "available")
 
     async def close(self) -> None:
         for client in self._clients:

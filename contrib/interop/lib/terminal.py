@@ -4,6 +4,7 @@ import asyncio
 import os
 import pathlib
 import re
+import shutil
 
 from .processes import command, until
 from .steps import Failure
@@ -47,6 +48,8 @@ class Terminal:
                 file.write(f"=== {pattern}\n{self.screen()}\n")
 
     def close(self) -> None:
+        for log in self.home.rglob("*.log"):
+            shutil.copy(log, self._artefacts / f"{self.name}.{log.name}")
         try:
             self._tmux("kill-server")
         except Failure:

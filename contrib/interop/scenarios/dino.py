@@ -1,5 +1,6 @@
 """Dino under Xvfb: login found by SRV, presence at a slixmpp peer, and a message in Dino's database."""
 
+import asyncio
 import pathlib
 import sqlite3
 
@@ -14,6 +15,7 @@ async def run(stage: Stage) -> None:
     database = desktop.home / ".local/share/dino/dino.db"
     peer = await stage.login(peer_jid)
     await stage.subscribe(jid, peer)
+    said = await stage.converse(jid, peer)
     try:
         with stage.step("Dino makes its database and takes an account in it", needed=True):
             await desktop.start()
@@ -31,9 +33,15 @@ async def run(stage: Stage) -> None:
             await peer.sees_presence(jid, "unavailable")
             desktop.spawn("dino-im")
             await peer.sees_presence(jid, "available", timeout=40)
+        with stage.step("what was said before is in Dino's database, out of the archive"):
+            await until(lambda: set(said) <= bodies(database), "rows", 30, pause=0.5)
         with stage.step("a message from the peer is in Dino's database"):
             peer.send_message(mto=jid, mbody="Wilt thou be gone? It is not yet near day", mtype="chat")
             await until(lambda: "Wilt thou be gone? It is not yet near day" in bodies(database), "row", pause=0.5)
+        with stage.step("the chat with its history is on the screen"):
+            desktop.command("dino-im", f"xmpp:{peer_jid}?message")
+            await asyncio.sleep(3)
+            desktop.screenshot("history")
     finally:
         try:
             desktop.screenshot("end")

@@ -23,6 +23,7 @@ async def run(stage: Stage) -> None:
     configure(folder, jid, stage.password)
     peer = await stage.login(peer_jid)
     await stage.subscribe(jid, peer)
+    bodies = await stage.converse(jid, peer)
     try:
         with stage.step("Gajim starts without a wizard and logs in, found by SRV", needed=True):
             await desktop.start()
@@ -36,12 +37,19 @@ async def run(stage: Stage) -> None:
             peer.send_presence(pshow="xa", pstatus="asleep")
             await until(lambda: is_shown(remote(desktop, "list_contacts", ACCOUNT), peer_jid, "xa"), "contact",
                         pause=0.5)
+        with stage.step("what was said before is in Gajim's history, out of the archive"):
+            await until(lambda: set(bodies) <= history(folder), "rows in logs.db")
         with stage.step("a message from the peer is in Gajim's history"):
             peer.send_message(mto=jid, mbody="Gallop apace, you fiery-footed steeds", mtype="chat")
             await until(lambda: "Gallop apace, you fiery-footed steeds" in history(folder), "row in logs.db")
         with stage.step("a message sent through Gajim's remote control reaches the peer"):
             remote(desktop, "send_chat_message", peer_jid, "By a name I know not how", ACCOUNT)
             await peer.sees_message("By a name I know not how")
+        with stage.step("the chat with its history is on the screen"):
+            window = await open_chat(desktop, folder, peer_jid)
+            desktop.command("xdotool", "windowsize", "--sync", window, "1240", "760")
+            await asyncio.sleep(1)
+            desktop.screenshot("history")
         with stage.step("a message typed into Gajim's window reaches the peer"):
             await type_message(desktop, folder, peer_jid, "I take thee at thy word")
             await peer.sees_message("I take thee at thy word")
@@ -102,11 +110,16 @@ def history(folder: pathlib.Path) -> set[str]:
         database.close()
 
 
-async def type_message(desktop: Desktop, folder: pathlib.Path, peer_jid: str, text: str) -> None:
-    """Opens the chat by its URI and types where the window has its input line: at the bottom, right of the middle."""
+async def open_chat(desktop: Desktop, folder: pathlib.Path, peer_jid: str) -> str:
+    """Opens the chat by its URI and returns Gajim's window."""
     desktop.command("gajim", "-c", str(folder), f"xmpp:{peer_jid}?message")
     await asyncio.sleep(2)
-    window = desktop.command("xdotool", "search", "--onlyvisible", "--class", "gajim").split()[-1]
+    return desktop.command("xdotool", "search", "--onlyvisible", "--class", "gajim").split()[-1]
+
+
+async def type_message(desktop: Desktop, folder: pathlib.Path, peer_jid: str, text: str) -> None:
+    """Opens the chat and types where the window has its input line: at the bottom, right of the middle."""
+    window = await open_chat(desktop, folder, peer_jid)
     shell = desktop.command("xdotool", "getwindowgeometry", "--shell", window)
     place = {key: int(value) for key, value in (line.split("=") for line in shell.split())}
     x, y = place["X"] + place["WIDTH"] * 7 // 10, place["Y"] + place["HEIGHT"] - 24

@@ -48,10 +48,12 @@ async def run(stage: Stage) -> None:
         juliet.close()
 
 
-async def login(terminal: Terminal, jid: str, password: str) -> None:
+async def login(terminal: Terminal, jid: str, password: str, *settings: str) -> None:
+    """`settings` are commands typed before the connection is made."""
     terminal.start("profanity", "--log", "DEBUG")
     await terminal.shows("Profanity")
-    await terminal.type("/autoconnect off")
+    for command in ("/autoconnect off", *settings):
+        await terminal.type(command)
     await terminal.type(f"/connect {jid} tls force")
     await terminal.shows("Enter password")
     await terminal.type(password)
