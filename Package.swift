@@ -68,7 +68,8 @@ let package = Package(
         .testTarget(
             name: "StorageTests", dependencies: ["ServerKit", "StorageMemory", "StorageSQLite", "storage-crash"]),
         .testTarget(name: "CommandTests", dependencies: ["MartletCommand", "Modules", "StorageMemory", "martlet"]),
-        .testTarget(name: "ModuleTests", dependencies: ["Modules", "StorageMemory", "StorageSQLite", "TestKit"]),
+        .testTarget(
+            name: "ModuleTests", dependencies: ["Modules", "PubSub", "StorageMemory", "StorageSQLite", "TestKit"]),
         .testTarget(name: "PubSubTests", dependencies: ["PubSub", "Modules", "StorageSQLite", "TestKit"]),
     ],
     swiftLanguageModes: [.v6])

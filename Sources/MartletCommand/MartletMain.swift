@@ -101,7 +101,8 @@ struct RootCommand: AsyncParsableCommand {
         groupedSubcommands: [
             CommandGroup(name: "Serving", subcommands: [Run.self, Demo.self, Setup.self, Check.self]),
             CommandGroup(name: "Accounts", subcommands: [User.self]),
-            CommandGroup(name: "A running server", subcommands: [Status.self, Reload.self, Stop.self, Log.self]),
+            CommandGroup(
+                name: "A running server", subcommands: [Status.self, Reload.self, Stop.self, Log.self, Keys.self]),
             CommandGroup(name: "Reading", subcommands: [ModulesCommand.self, Docs.self]),
         ])
 }

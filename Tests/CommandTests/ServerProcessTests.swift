@@ -51,6 +51,23 @@ import Testing
         #expect(first.wait() == 0)
     }
 
+    @Test("keys shows what is recorded of an account's devices, and says when there is no account or no server")
+    func keys() async throws {
+        let child = try Child(["run", "--config", path])
+        #expect(child.readLine() != nil)
+        let client = try ControlClient.require(try ConfigurationFile.readLoosely(path))
+        #expect(await MartletMain.execute(["user", "add", "anna@localhost", "--generate", "--config", path]) == 0)
+        let report = try client.ask(.keys, AccountArguments(address: "anna@localhost"))
+        #expect(report == KeyLogReport(entries: [], head: "", devices: [:], problem: nil))
+        #expect(await MartletMain.execute(["keys", "anna@localhost", "--config", path]) == 0)
+        #expect(await MartletMain.execute(["keys", "anna@localhost", "--json", "--config", path]) == 0)
+        #expect(await MartletMain.execute(["keys", "bob@localhost", "--config", path]) == 1)
+        #expect(await MartletMain.execute(["keys", "localhost", "--config", path]) == 2)
+        kill(child.id, SIGTERM)
+        #expect(child.wait() == 0)
+        #expect(await MartletMain.execute(["keys", "anna@localhost", "--config", path]) == 3)
+    }
+
     @Test("Storage that is no database is an error at start")
     func corrupt() throws {
         try Files.write(String(repeating: "no database ", count: 500), to: folder.path + "/martlet.sqlite")

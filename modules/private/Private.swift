@@ -20,6 +20,7 @@ final class Private: Module {
     }
 
     private var options: Options
+    private var store: MapStore<[UInt8]>?
 
     init(options: Options) {
         self.options = options
@@ -32,10 +33,12 @@ final class Private: Module {
 
     func load(into host: ModuleHost) {
         let store = host.rawMap("private")
+        self.store = store
         host.advertise(.privateXML, on: .host)
         // XEP-0049 §2.3: others get the error that is in common use.
         host.answer(.get, "query", .privateXML, from: .owner) { try await self.get($0, store) }
         host.answer(.set, "query", .privateXML, from: .owner) { try await self.set($0, store) }
+        host.provide((any PrivateStorage).self, self)
     }
 
     private func get(_ request: IQRequest, _ store: MapStore<[UInt8]>) async throws -> Element? {
@@ -44,22 +47,53 @@ final class Private: Module {
         guard let element = wanted.first else { throw StanzaError.badRequest("The query needs a child element.") }
         guard wanted.count == 1 else { throw StanzaError.badRequest("One element can be asked for at a time.") }
         let key = try element.storageKey
-        guard let stored = try await store.value(key, of: request.owner().name) else {
-            // What was never stored is empty.
-            return Element("query", .privateXML) { Element(element.name, element.namespace) }
+        let account = try request.owner()
+        let stored = try await store.value(key, of: account.name).map { try Element.parse($0) }
+        if let conversion = conversion(of: element, request.host) {
+            let shown = try await conversion.shown(stored?.firstChild, of: account)
+            return Element("query", .privateXML) { shown ?? Element(element.name, element.namespace) }
         }
-        return try Element.parse(stored)
+        // What was never stored is empty.
+        return stored ?? Element("query", .privateXML) { Element(element.name, element.namespace) }
+    }
+
+    /// Who has the say about an element besides this module.
+    private func conversion(of element: Element, _ host: Host) -> (any PrivateStorageConversion)? {
+        guard let conversion = host.service((any PrivateStorageConversion).self) else { return nil }
+        return conversion.converts(element.name, element.namespace) ? conversion : nil
     }
 
     private func set(_ request: IQRequest, _ store: MapStore<[UInt8]>) async throws -> Element? {
-        let entries = try Entry.read(request.query)
-        for entry in entries where (entry.value?.count ?? 0) > options.size {
-            throw StanzaError.policyViolation("At most \(options.size) bytes are kept of an element.")
-        }
+        var query = request.query
+        try check(Entry.read(query))
         let account = try request.owner()
         // While it reads, later requests wait, so that they are handled in order (RFC 6120 §10.1).
         account.suspend()
         defer { account.resume() }
+        if query.children.contains(where: { conversion(of: $0, request.host) != nil }) {
+            query = try await converted(query, account)
+        }
+        try await write(Entry.read(query), of: account, store)
+        return nil
+    }
+
+    private func check(_ entries: [Entry]) throws(StanzaError) {
+        for entry in entries where (entry.value?.count ?? 0) > options.size {
+            throw .policyViolation("At most \(options.size) bytes are kept of an element.")
+        }
+    }
+
+    /// What is left of a request when others have taken what they keep.
+    private func converted(_ query: Element, _ account: Account) async throws -> Element {
+        var rest: [Element] = []
+        for element in query.children {
+            let conversion = conversion(of: element, account.host)
+            rest.append(try await conversion?.take(element, of: account) ?? element)
+        }
+        return Element("query", .privateXML) { rest }
+    }
+
+    private func write(_ entries: [Entry], of account: Account, _ store: MapStore<[UInt8]>) async throws {
         if account[Keys.self] == nil {
             account[Keys.self] = Set(try await store.entries(of: account.name).map(\.key))
         }
@@ -78,11 +112,24 @@ final class Private: Module {
                 store.delete(entry.key, of: account.name)
             }
         }
-        return nil
     }
 
     /// What an account has stored; nil until it is needed.
     private enum Keys: AccountKey { static let defaultValue: Set<String>? = nil }
+}
+
+extension Private: PrivateStorage {
+    func element(_ name: String, _ namespace: Namespace, of account: Account) async throws -> Element? {
+        let key = try Element(name, namespace).storageKey
+        return try await store?.value(key, of: account.name).map { try Element.parse($0) }?.firstChild
+    }
+
+    func set(_ element: Element, of account: Account) async throws {
+        guard let store else { return }
+        let entries = try Entry.read(Element("query", .privateXML) { element })
+        try check(entries)
+        try await write(entries, of: account, store)
+    }
 }
 
 /// The elements of a request that share name and namespace.

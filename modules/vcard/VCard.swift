@@ -24,6 +24,9 @@ final class VCard: Module {
     }
 
     private var options: Options
+    private var store: KeyValueStore<[UInt8]>?
+    private var storage: Storage?
+    private var changed: HookList<CardEvent>?
 
     init(options: Options) {
         self.options = options
@@ -36,13 +39,17 @@ final class VCard: Module {
 
     func load(into host: ModuleHost) {
         let store = host.server.storage.rawValues("vcard", on: host.domain)
+        self.store = store
+        storage = host.server.storage
+        changed = host.host.hooks.list(.cardChanged)
         host.advertise(.vCard, on: .host)
         host.advertise(.vCard, on: .account)
         host.answer(.get, "vCard", .vCard) { try await self.get($0, store) }
         // XEP-0054 §3.2 suggests `forbidden` for others. They get what they would get if there were no such account,
         // for the reason that §3.3 gives.
-        host.answer(.set, "vCard", .vCard, from: .owner) { try self.set($0, store) }
+        host.answer(.set, "vCard", .vCard, from: .owner) { try self.set($0) }
         host.answer(.get, "vCard", .vCard, on: .host) { _ in try self.hostCard() }
+        host.provide((any Cards).self, self)
     }
 
     private func get(_ request: IQRequest, _ store: KeyValueStore<[UInt8]>) async throws -> Element? {
@@ -54,17 +61,11 @@ final class VCard: Module {
         return try Element.parse(bytes)
     }
 
-    private func set(_ request: IQRequest, _ store: KeyValueStore<[UInt8]>) throws -> Element? {
+    private func set(_ request: IQRequest) throws -> Element? {
         let owner = try request.owner()
-        guard request.query.hasChildren else {
-            store.delete(owner.name)
-            return nil
-        }
-        let bytes = request.query.xmlBytes
-        guard bytes.count <= options.size else {
-            throw StanzaError.policyViolation("A vCard may have \(options.size) bytes.")
-        }
-        store.set(bytes, for: owner.name)
+        let card = request.query.hasChildren ? request.query : nil
+        try setCard(card, of: owner)
+        changed?.notify(CardEvent(account: owner, card: card))
         return nil
     }
 
@@ -86,7 +87,33 @@ final class VCard: Module {
     }
 }
 
-extension Namespace {
-    /// XEP-0054 §3.
-    static let vCard: Namespace = "vcard-temp"
+extension VCard: Cards {
+    func card(of account: Account) async throws -> Element? {
+        try await store?.value(for: account.name).map { try Element.parse($0) }
+    }
+
+    func changeCard(of account: Account, _ change: @ServerActor (Element?) -> Element?) async throws {
+        while true {
+            let version = account[Version.self]
+            // What was written last must be there to be read.
+            if let commit = version.commit { try await storage?.durable(commit) }
+            let card = try await card(of: account)
+            guard account[Version.self].number == version.number else { continue }
+            return try setCard(change(card), of: account)
+        }
+    }
+
+    private func setCard(_ card: Element?, of account: Account) throws {
+        let bytes = card?.xmlBytes
+        if let bytes, bytes.count > options.size {
+            throw StanzaError.policyViolation("A vCard may have \(options.size) bytes.")
+        }
+        let commit = bytes.map { store?.set($0, for: account.name) } ?? store?.delete(account.name)
+        account[Version.self] = (account[Version.self].number + 1, commit)
+    }
+
+    /// How often the card was written since the account was loaded, and the last of the writes.
+    private enum Version: AccountKey {
+        static var defaultValue: (number: Int, commit: CommitNumber?) { (0, nil) }
+    }
 }

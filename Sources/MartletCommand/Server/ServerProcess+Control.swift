@@ -19,6 +19,7 @@ extension ServerProcess {
             return ControlNothing()
         }
         control.answer(.log) { try self.changeLog($0) }
+        control.answer(.keys) { try await self.keys($0) }
         answerAccountCommands()
     }
 
@@ -64,6 +65,17 @@ extension ServerProcess {
             log.notice(isOn ? "Tracing" : "No longer tracing", metadata: ["jid": "\(jid)"])
         }
         return LogReply(level: logControl.level.rawValue)
+    }
+
+    private func keys(_ arguments: AccountArguments) async throws -> KeyLogReport {
+        let (host, localpart, jid) = try account(arguments.address)
+        guard let logs = host.service((any KeyLogs).self) else {
+            throw ControlFailure("The module keys is not on for \(host.domain).", exitCode: ExitStatus.configuration)
+        }
+        guard try await host.accounts.store.record(of: localpart) != nil else {
+            throw ControlFailure("There is no account \(jid).")
+        }
+        return try await logs.report(of: localpart)
     }
 
     // MARK: Accounts

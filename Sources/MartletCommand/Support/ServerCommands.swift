@@ -40,6 +40,11 @@ extension ControlCommand where Arguments == AccountBatch, Reply == AccountBatchR
     static var insertAccounts: Self { Self("account.insert") }
 }
 
+extension ControlCommand where Arguments == AccountArguments, Reply == KeyLogReport {
+    /// The log of an account's devices for encrypted messages.
+    static var keys: Self { Self("keys") }
+}
+
 /// How a server is.
 struct ServerStatus: Codable, Sendable {
     struct Host: Codable, Sendable {

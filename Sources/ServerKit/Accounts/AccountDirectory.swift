@@ -13,6 +13,8 @@ public final class AccountDirectory {
     private var waiters: [String: [Waiter]] = [:]
     private var loaders: [(id: Int, rank: Int, body: @ServerActor (Account) async throws -> Void)] = []
     private var nextLoader = 0
+    /// For what presence modules want accounts to be loaded.
+    private var presenceInterests: [(id: Int, isOfInterest: @ServerActor (Presence) -> Bool)] = []
     /// Stanzas in all mailboxes.
     private var waitingStanzas = 0
     /// Accounts that are being made or removed.
@@ -59,11 +61,14 @@ public final class AccountDirectory {
         guard let host, let localpart = jid.localpart else { return }
         if let account = loaded[localpart] { return account.receive(stanza) }
         // RFC 6121 §8.5.2.2.2: nobody is there to see who comes and goes. An account that is not loaded has no
-        // resources, and need not be loaded to learn that.
-        if case .presence(let presence) = stanza, presence.kind == .available || presence.kind == .unavailable,
-            expected?.contains(localpart) == false
-        {
-            return
+        // resources, and need not be loaded to learn that, unless a module has a use for the presence.
+        if case .presence(let presence) = stanza, expected?.contains(localpart) == false {
+            switch presence.kind {
+            case .available: if !presenceInterests.contains(where: { $0.isOfInterest(presence) }) { return }
+            // What comes while it is being loaded keeps its place.
+            case .unavailable: if mailboxes[localpart] == nil { return }
+            case .error, .probe, .subscribe, .subscribed, .unsubscribe, .unsubscribed: break
+            }
         }
         let fence = host.router.fence
         guard mailboxes[localpart, default: []].count < Self.mailboxLimit, waitingStanzas < Self.totalLimit else {
@@ -176,6 +181,16 @@ public final class AccountDirectory {
 
     func removeLoader(_ id: Int) {
         loaders.removeAll { $0.id == id }
+    }
+
+    func addPresenceInterest(_ isOfInterest: @escaping @ServerActor (Presence) -> Bool) -> Int {
+        nextLoader += 1
+        presenceInterests.append((nextLoader, isOfInterest))
+        return nextLoader
+    }
+
+    func removePresenceInterest(_ id: Int) {
+        presenceInterests.removeAll { $0.id == id }
     }
 
     private func whenLoaded(_ localpart: String, _ body: @escaping Waiter) {

@@ -254,6 +254,14 @@ public final class ModuleHost {
         onUnload { state.remove(name) }
     }
 
+    /// Has accounts loaded for available presence that arrives while they are not, and would be dropped otherwise since
+    /// nobody is there to see it.
+    public func loadAccounts(forPresence isOfInterest: @escaping @ServerActor (Presence) -> Bool) {
+        let accounts = host.accounts
+        let id = accounts.addPresenceInterest(isOfInterest)
+        onUnload { accounts.removePresenceInterest(id) }
+    }
+
     /// One value per account.
     public func store<Value: Codable & Sendable>(
         _ name: String, of type: Value.Type = Value.self

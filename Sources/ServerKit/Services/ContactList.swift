@@ -55,6 +55,8 @@ extension ContactList {
 public protocol PresenceBroadcast: AnyObject {
     /// Shows a contact the presence of all available resources. RFC 6121 §3.1.5.
     func sendPresence(of account: Account, to contact: JID)
+    /// Shows everybody the presence of an available resource anew, because the server has changed something in it.
+    func broadcast(_ presence: Presence, from resource: Resource)
     /// Tells a contact that no resource is available any more. RFC 6121 §3.2.2, §3.3.3.
     func sendUnavailable(of account: Account, to contact: JID)
     /// Takes back what some addresses saw of the account, by subscription or by directed presence, as when they are
