@@ -32,18 +32,5 @@ extension Stage {
     }
 }
 
-/// Subscribes two to each other, and swallows the exchange.
-@ServerActor
-func makeFriends(_ romeo: TestKit.Actor, _ juliet: TestKit.Actor) async throws {
-    for (one, other) in [(romeo, juliet), (juliet, romeo)] {
-        let (from, to) = (try #require(one.jid?.bare), try #require(other.jid?.bare))
-        try await one.sends("<presence type='subscribe' to='\(to)'/>")
-        try await other.receivesAnywhere("<presence type='subscribe' from='\(from)'/>")
-        try await other.sends("<presence type='subscribed' to='\(from)'/>")
-    }
-    _ = await romeo.everything()
-    _ = await juliet.everything()
-}
-
 /// The texts of messages.
 func bodies(_ elements: [Element]) -> [String] { elements.compactMap { $0.text(of: "body") } }
