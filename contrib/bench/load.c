@@ -295,6 +295,7 @@ int main(int argc, char **argv) {
     if (!strcmp(options.mode, "login")) login_mode();
     else if (!strcmp(options.mode, "count")) count_mode();
     else chat_mode();
+    log_out();
     printf(", \"sm\": %s, \"carbons\": %s, \"mechanism\": \"%s\", \"iterations\": %d}\n",
            options.sm ? "true" : "false", options.carbons ? "true" : "false", mechanism_seen, iterations_seen);
     return 0;

@@ -20,7 +20,7 @@ struct connection {
     int fd, index;
     enum state state;
     SSL *ssl;
-    bool dirty;
+    bool dirty, gone;
     struct buffer in, out;
     size_t scanned, tag;      /* parser: bytes of `in` already looked at, and where the current tag starts */
     int depth;
@@ -66,6 +66,7 @@ void prepare(void);
 void turn(int timeout);          /* one turn of the loop, waiting at most so many milliseconds */
 void run_for(double seconds);
 void log_in(int target);         /* until so many users are logged in */
+void log_out(void);              /* in order, so that no server keeps a session for who may come back */
 void ask_archive(struct connection *c);  /* how much is in it: `archived` gets the answer */
 void send_message(struct connection *c, double due);
 __attribute__((format(printf, 2, 3))) void say(struct connection *c, const char *format, ...);

@@ -26,6 +26,8 @@ static int opened, dirty_count;
 static SSL_CTX *tls;
 static double deadline;
 static uint32_t run_id;
+static bool leaving;
+static int gone;
 static struct keys *key_cache;
 static size_t key_count;
 static FILE *key_output;
@@ -80,7 +82,7 @@ static void flush(struct connection *c) {
         size_t length = c->out.length - done, written = 0;
         if (c->ssl) {
             if (SSL_write_ex(c->ssl, data, length, &written) != 1) {
-                if (SSL_get_error(c->ssl, 0) == SSL_ERROR_WANT_WRITE) break;
+                if (SSL_get_error(c->ssl, 0) == SSL_ERROR_WANT_WRITE || leaving) break;
                 fail(c, "TLS write failed");
             }
         } else {
@@ -380,6 +382,13 @@ static void received(struct connection *c, const char *stanza) {
              && !strcmp(from, c->jid)) arrived(c);
 }
 
+static void leave(struct connection *c) {
+    if (c->gone) return;
+    c->gone = true;
+    gone++;
+    epoll_ctl(epoll, EPOLL_CTL_DEL, c->fd, NULL);
+}
+
 /* Splits the stream into stanzas: depth, tags and quotes are all that needs to be known. Returns the bytes used up. */
 static size_t split(struct connection *c, char *data, size_t length) {
     size_t used = 0, p = c->scanned;
@@ -405,7 +414,8 @@ static size_t split(struct connection *c, char *data, size_t length) {
             bool closes = first == '/' || data[p - 2] == '/';
             if (first != '/' && c->depth++ == 0) continue;
             if (!closes || --c->depth > 1) continue;
-            if (c->depth == 0) fail(c, "the server closed the stream");
+            if (c->depth == 0 && !leaving) fail(c, "the server closed the stream");
+            if (c->depth == 0) { leave(c); return length; }
             char next = data[p];
             data[p] = 0;  /* buffers have a byte to spare */
             received(c, data + used);
@@ -433,12 +443,13 @@ static void feed(struct connection *c, char *data, size_t length) {
 
 static void input(struct connection *c) {
     static char data[65536 + 1];
-    for (;;) {
+    while (!c->gone) {
         size_t length = 0;
         if (c->ssl) {
             if (SSL_read_ex(c->ssl, data, sizeof data - 1, &length) != 1) {
                 int error = SSL_get_error(c->ssl, 0);
                 if (error == SSL_ERROR_WANT_READ || error == SSL_ERROR_WANT_WRITE) return;
+                if (leaving) return leave(c);
                 fail(c, "TLS connection lost");
             }
         } else {
@@ -507,7 +518,7 @@ void turn(int timeout) {
     dirty_count = 0;
     for (int i = 0; i < unflushed; i++) {
         dirty[i]->dirty = false;
-        if (dirty[i]->state != CONNECTING && dirty[i]->state != HANDSHAKE) flush(dirty[i]);
+        if (!dirty[i]->gone && dirty[i]->state != CONNECTING && dirty[i]->state != HANDSHAKE) flush(dirty[i]);
     }
     int count = epoll_wait(epoll, events, 256, timeout);
     for (int i = 0; i < count; i++)
@@ -528,6 +539,16 @@ void log_in(int target) {
         while (opened < target && opened - ready < options.concurrency) connect_user(opened++);
         turn(100);
     }
+}
+
+void log_out(void) {
+    leaving = true;
+    for (int i = 0; i < opened; i++) {
+        append(&connections[i]->out, "</stream:stream>", 16);
+        touch(connections[i]);
+    }
+    for (double end = now() + 30; gone < opened; turn(100))
+        if (now() > end) fail(NULL, "%d of %d streams were not closed", opened - gone, opened);
 }
 
 void prepare(void) {
