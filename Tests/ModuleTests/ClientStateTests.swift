@@ -334,6 +334,32 @@ import Testing
         }
     }
 
+    @Test("With stream management a client that is cut off gets what waited when it resumes, also after a restart",
+        arguments: [false, true])
+    func streamManagement(_ isRestarted: Bool) async throws {
+        let modules = Self.modules + [SASL.self, Bind.self, StreamManagement.self]
+        try await play(modules: modules) { stage in
+            let juliet = try await stage.enter(phone)
+            let id = try await juliet.enables()
+            let romeo = try await stage.enter("romeo@montague.example/home")
+            try await juliet.sends(inactive)
+            try await romeo.sends("<presence to='\(phone)'><show>xa</show></presence>")
+            try await stage.staysSilent()
+            await juliet.vanishes()
+            try await romeo.sends("<presence to='\(phone)'><show>dnd</show></presence>")
+            await stage.settle()
+            if isRestarted { try await stage.restart() }
+            let again = try await stage.connect(to: "capulet.example")
+            try await again.logsIn("juliet")
+            try await again.resumes(id, h: 0)
+            try await again.receives("<resumed xmlns='urn:xmpp:sm:3' h='0'/>")
+            // Romeo has gone with the old server.
+            let show = isRestarted ? "" : "<show>dnd</show>"
+            try await again.receives("<presence from='romeo@montague.example/home'>\(show)</presence>")
+            #expect(again.resource?.gate == nil)
+        }
+    }
+
     @Test("What waits outlives a restart of the server")
     func restart() async throws {
         try await play(modules: Self.modules) { stage in

@@ -4,102 +4,58 @@ import Testing
 
 @testable import Modules
 
-/// A push service in the place of one on another server: keeps what is published, and answers as it is told.
-@ServerActor private var published: [IQ] = []
-@ServerActor private var answer: StanzaError?
-
-private final class PushService: Module {
-    static let info = ModuleInfo("push_service", "Wakes phones", scope: .component)
-    init(options: NoOptions) {}
-    func load(into host: ModuleHost) {
-        host.answer(.set, "pubsub", .pushPubSub, on: .host) { request in
-            published.append(request.iq)
-            if let answer { throw answer }
-            return nil
-        }
-    }
-}
-
-/// Keeps resources whose stream was lost, and says what waits for them, as stream management does.
-private final class Sleeper: Module {
-    static let info = ModuleInfo("sleeper", "Keeps resources")
-    init(options: NoOptions) {}
-    func load(into host: ModuleHost) {
-        host.claim(.resourceDetaching) { event in
-            let bed = Bed(event.resource)
-            event.resource[Bed.Key.self] = bed
-            event.resource.attach(bed)
-            return true
-        }
-    }
-}
-
-private final class Bed: ResourceLink {
-    enum Key: ResourceKey { static var defaultValue: Bed? { nil } }
-    unowned let resource: Resource
-    init(_ resource: Resource) { self.resource = resource }
-    func deliver(_ stanza: Stanza) {
-        resource.account.host.hooks.stanzaDelayed.notify(StanzaDelayEvent(resource: resource, stanza: stanza))
-    }
-    func close(_ error: StreamError?) { resource.account.remove(resource) }
-}
-
-private final class Deaf: ResourceLink {
-    func deliver(_ stanza: Stanza) {}
-    func close(_ error: StreamError?) {}
-}
-
 @Suite("Push notifications (XEP-0357)", .serialized) struct PushTests {
-    private static let modules: [any Module.Type] = [
-        Push.self, Messages.self, Offline.self, PresenceExchange.self, Roster.self, PushService.self, Sleeper.self,
+    static let modules: [any Module.Type] = [
+        Push.self, Messages.self, Offline.self, PresenceExchange.self, Roster.self, PushService.self, PushSleeper.self,
         Disco.self,
     ]
-    private static let components = "components: { push.example: { module: push_service } }\n"
-    private let juliet = "juliet@capulet.example"
-    private let phone = "juliet@capulet.example/phone"
-    private let enabling = "<enable xmlns='urn:xmpp:push:0' jid='push.example' node='n'/>"
+    static let components = "components: { push.example: { module: push_service } }\n"
+    var juliet: String { "juliet@capulet.example" }
+    var phone: String { "juliet@capulet.example/phone" }
+    var enabling: String { "<enable xmlns='urn:xmpp:push:0' jid='push.example' node='n'/>" }
 
-    private static func play(
-        options: String = "", _ body: @escaping @ServerActor @Sendable (Stage) async throws -> Void
+    static func play(
+        options: String = "", modules: [any Module.Type] = modules,
+        _ body: @escaping @ServerActor @Sendable (Stage) async throws -> Void
     ) async throws {
         let on = modules.map { $0.info }.filter { $0.scope != .component && $0.name != "push" }
             .map { "  \($0.name): on\n" }.joined()
         let config = components + "modules:\n  push: { \(options) }\n" + on
         try await TestKit.play(modules: modules, config: config) { stage in
-            (published, answer) = ([], nil)
+            (PushService.published, PushService.answer) = ([], nil)
             try await body(stage)
         }
     }
 
     /// Enables push for Juliet's phone, which then leaves.
-    private func enroll(_ stage: Stage, _ xml: String? = nil) async throws {
+    func enroll(_ stage: Stage, _ xml: String? = nil) async throws {
         let client = try await stage.enter(phone)
         try await client.asks(.set, xml ?? enabling)
         await client.leaves()
         await leavesForGood(stage)
     }
 
-    @ServerActor private func account(_ stage: Stage) -> Account? {
+    @ServerActor func account(_ stage: Stage) -> Account? {
         stage.server.host("capulet.example")?.accounts.loadedAccount("juliet")
     }
 
-    @ServerActor private func leavesForGood(_ stage: Stage) async {
+    @ServerActor func leavesForGood(_ stage: Stage) async {
         for resource in account(stage)?.resources ?? [] { resource.close() }
         await stage.settle()
     }
 
-    @ServerActor private func write(_ stage: Stage, _ content: String = "<body>Hark</body>") throws {
+    @ServerActor func write(_ stage: Stage, _ content: String = "<body>Hark</body>") throws {
         try give(stage, "<message from='romeo@montague.example/home' to='\(juliet)' type='chat'>\(content)</message>")
     }
 
     /// Brings a stanza to Juliet's account, as from elsewhere.
-    @ServerActor private func give(_ stage: Stage, _ xml: String) throws {
+    @ServerActor func give(_ stage: Stage, _ xml: String) throws {
         guard let stanza = try Stanza.parse(Element.parse(xml)) else { return }
         stage.server.router.route(stanza)
     }
 
-    @ServerActor private func field(_ name: String, _ index: Int? = nil) -> String? {
-        let iq = index.map { published[$0] } ?? published.last
+    @ServerActor func field(_ name: String, _ index: Int? = nil) -> String? {
+        let iq = index.map { PushService.published[$0] } ?? PushService.published.last
         let form = iq?.query?.child("publish")?.child("item")?.child("notification", .push)?.child("x", .dataForms)
         return form?.children.first { $0["var"] == name }?.text(of: "value")
     }
@@ -118,7 +74,7 @@ private final class Deaf: ResourceLink {
         }
     }
 
-    @Test("A message for somebody who is away is published, with the publish options and without its content")
+    @Test("A message for somebody who is away is PushService.published, with the publish options and without its content")
     func publish() async throws {
         try await Self.play { stage in
             // XEP-0357 §5.
@@ -132,7 +88,7 @@ private final class Deaf: ResourceLink {
                 """)
             try write(stage, "<body>Wherefore art thou</body>")
             await stage.settle()
-            #expect(published.count == 1)
+            #expect(PushService.published.count == 1)
             // XEP-0357 §7.
             let expected = try Element.parse("""
                 <iq xmlns='jabber:client' type='set' from='capulet.example' to='push.example'>
@@ -149,7 +105,7 @@ private final class Deaf: ResourceLink {
                   </pubsub>
                 </iq>
                 """)
-            let iq = try #require(published.first?.element)
+            let iq = try #require(PushService.published.first?.element)
             #expect(iq.matches(expected), "\(iq)")
             #expect(!iq.xml.contains("Wherefore") && !iq.xml.contains("romeo"))
             #expect(field("last-message-body") == "New message")
@@ -176,7 +132,7 @@ private final class Deaf: ResourceLink {
             await leavesForGood(stage)
             try write(stage)
             await stage.settle()
-            #expect(published.isEmpty)
+            #expect(PushService.published.isEmpty)
         }
     }
 
@@ -190,7 +146,7 @@ private final class Deaf: ResourceLink {
             #expect(try await tybalt.isRefused(.set, disabling, to: juliet).condition == .serviceUnavailable)
             try write(stage)
             await stage.settle()
-            #expect(published.count == 1)
+            #expect(PushService.published.count == 1)
         }
     }
 
@@ -210,7 +166,7 @@ private final class Deaf: ResourceLink {
             await leavesForGood(stage)
             try write(stage)
             await stage.settle()
-            #expect(published.isEmpty)
+            #expect(PushService.published.isEmpty)
         }
     }
 
@@ -222,8 +178,8 @@ private final class Deaf: ResourceLink {
             try await enroll(stage)
             try write(stage)
             await stage.settle()
-            #expect(published.count == 1)
-            #expect(published.first?.query?.has("publish-options") == false)
+            #expect(PushService.published.count == 1)
+            #expect(PushService.published.first?.query?.has("publish-options") == false)
         }
     }
 
@@ -253,17 +209,17 @@ private final class Deaf: ResourceLink {
         try await Self.play { stage in
             try await enroll(stage)
             try await stage.restart()
-            (published, answer) = ([], nil)
+            (PushService.published, PushService.answer) = ([], nil)
             try write(stage)
             await stage.settle()
-            #expect(published.count == 1)
+            #expect(PushService.published.count == 1)
             let accounts = try #require(stage.server.host("capulet.example")?.accounts)
             try await accounts.remove("juliet")
             await stage.settle()
             try await stage.account(juliet)
             try write(stage)
             await stage.advance(by: .seconds(60))
-            #expect(published.count == 1)
+            #expect(PushService.published.count == 1)
         }
     }
 
@@ -276,7 +232,7 @@ private final class Deaf: ResourceLink {
             #expect(account(stage) == nil)
             try write(stage)
             await stage.settle()
-            #expect(published.count == 2)
+            #expect(PushService.published.count == 2)
             #expect(field("message-count") == "2")
         }
     }
@@ -297,7 +253,7 @@ private final class Deaf: ResourceLink {
             try await enroll(stage)
             try write(stage, content)
             await stage.settle()
-            #expect(published.count == 1)
+            #expect(PushService.published.count == 1)
             #expect(field("last-message-body") == (content.contains("<body>") ? "Hark" : "New message"))
         }
     }
@@ -324,7 +280,7 @@ private final class Deaf: ResourceLink {
             try give(stage, xml.replacing(/^<(\w+)/) { "<\($0.1)\(from) to='juliet@capulet.example'" }
                 .replacing(/^<(\w+)/) { "<\($0.1) xmlns='jabber:client'" })
             await stage.advance(by: .seconds(60))
-            #expect(published.isEmpty)
+            #expect(PushService.published.isEmpty)
         }
     }
 
@@ -334,7 +290,7 @@ private final class Deaf: ResourceLink {
             try await enroll(stage)
             try give(stage, "<presence from='romeo@montague.example' to='\(juliet)' type='subscribe'/>")
             await stage.settle()
-            #expect(published.count == 1)
+            #expect(PushService.published.count == 1)
             #expect(field("pending-subscription-count") == "1")
             #expect(field("message-count") == "0")
             #expect(field("last-message-body") == nil)
@@ -353,7 +309,7 @@ private final class Deaf: ResourceLink {
             #expect(field("message-count") == count)
             #expect(field("last-message-sender") == sender)
             #expect(field("last-message-body") == body)
-            let item = published.first?.query?.child("publish")?.child("item")
+            let item = PushService.published.first?.query?.child("publish")?.child("item")
             #expect(item?.has("notification", .push) == true)
         }
     }
@@ -377,18 +333,18 @@ private final class Deaf: ResourceLink {
             try await client.asks(.set, enabling)
             try write(stage)
             try await client.receives("<message><body>Hark</body></message>")
-            #expect(published.isEmpty)
+            #expect(PushService.published.isEmpty)
             try await enrollTablet(stage)
             try write(stage)
             try await client.receivesAnywhere("<message><body>Hark</body></message>")
             await stage.settle()
-            #expect(published.map { $0.query?.child("publish")?["node"] } == ["tablet"])
+            #expect(PushService.published.map { $0.query?.child("publish")?["node"] } == ["tablet"])
             // A client that does not want the account's messages does not get them either.
             try await client.sends("<presence type='unavailable'/>")
             await stage.settle()
             try write(stage)
             await stage.settle()
-            #expect(published.last?.query?.child("publish")?["node"] == "n")
+            #expect(PushService.published.last?.query?.child("publish")?["node"] == "n")
         }
     }
 
@@ -409,7 +365,7 @@ private final class Deaf: ResourceLink {
             #expect(account(stage)?.resources.count == 2)
             try write(stage)
             await stage.settle()
-            #expect(published.map { $0.query?.child("publish")?["node"] } == ["n"])
+            #expect(PushService.published.map { $0.query?.child("publish")?["node"] } == ["n"])
             // What comes to this client alone counts, too.
             let call = "<iq xmlns='jabber:client' type='set' id='1' from='romeo@montague.example/home' to='\(phone)'>"
             try give(stage, call + "<jingle xmlns='urn:xmpp:jingle:1' action='session-initiate' sid='a'/></iq>")
@@ -418,7 +374,7 @@ private final class Deaf: ResourceLink {
             try give(stage, "<message xmlns='jabber:client' from='room@rooms.example/romeo' to='\(phone)'"
                 + " type='groupchat'><body>Hark</body></message>")
             await stage.advance(by: .seconds(1))
-            #expect(published.count == 3)
+            #expect(PushService.published.count == 3)
             #expect(field("message-count") == "3")
             // Copies of what others sent count, of what the user sent do not.
             for direction in ["received", "sent"] {
@@ -430,7 +386,7 @@ private final class Deaf: ResourceLink {
                 account(stage)?.resource("phone")?.send(try Message(Element.parse(copy)))
                 await stage.advance(by: .seconds(1))
             }
-            #expect(published.count == 4)
+            #expect(PushService.published.count == 4)
             _ = await laptop.everything()
         }
     }
@@ -444,7 +400,7 @@ private final class Deaf: ResourceLink {
             try give(stage, "<message xmlns='jabber:client' from='room@rooms.example/romeo' to='\(phone)'"
                 + " type='groupchat'><body>Hark</body></message>")
             await stage.advance(by: .seconds(60))
-            #expect(published.isEmpty)
+            #expect(PushService.published.isEmpty)
         }
     }
 
@@ -456,15 +412,56 @@ private final class Deaf: ResourceLink {
             await client.vanishes()
             for _ in 0..<3 { try write(stage) }
             await stage.settle()
-            #expect(published.count == 1)
+            #expect(PushService.published.count == 1)
             let resource = try #require(account(stage)?.resource("phone"))
             resource.account.host.hooks.resourceResumed.notify(ResourceEvent(resource: resource))
             await stage.advance(by: .seconds(60))
-            #expect(published.count == 1)
+            #expect(PushService.published.count == 1)
             try write(stage)
             await stage.settle()
-            #expect(published.count == 2)
+            #expect(PushService.published.count == 2)
             #expect(field("message-count") == "1")
+        }
+    }
+
+    @Test("Clients with stream management are pushed for when they are cut off or silent, and not once they are back")
+    func streamManagement() async throws {
+        let modules = Self.modules.filter { $0.info.name != "sleeper" } + [SASL.self, Bind.self, StreamManagement.self]
+        try await Self.play(options: "interval: 0 s", modules: modules) { stage in
+            let client = try await stage.enter(phone)
+            try await client.asks(.set, enabling)
+            let id = try await client.enables()
+            try write(stage)
+            try await client.receives("<message><body>Hark</body></message>")
+            await stage.advance(by: .seconds(9))
+            #expect(PushService.published.isEmpty)
+            await stage.advance(by: .seconds(4))
+            #expect(PushService.published.count == 1)
+            await client.vanishes()
+            try write(stage)
+            await stage.settle()
+            #expect(PushService.published.count == 2)
+            #expect(field("message-count") == "2")
+            let again = try await stage.connect(to: "capulet.example")
+            try await again.logsIn("juliet")
+            try await again.resumes(id, h: 1)
+            try await again.receives("<resumed xmlns='urn:xmpp:sm:3'/>")
+            try await again.receives("<message><body>Hark</body></message>")
+            try await again.sends("<a xmlns='urn:xmpp:sm:3' h='2'/>")
+            await stage.advance(by: .seconds(60))
+            #expect(PushService.published.count == 2)
+            await again.vanishes()
+            try write(stage)
+            await stage.settle()
+            #expect(PushService.published.count == 3)
+            #expect(field("message-count") == "1")
+            // The session outlives a restart of the server, and knows what is its own. That something waits in it is
+            // told once more.
+            try await stage.restart()
+            try write(stage)
+            await stage.settle()
+            #expect(PushService.published.count >= 4)
+            #expect(account(stage)?.resource("phone")?[PushRegistry.Session.self] == ["push.example\nn"])
         }
     }
 
@@ -477,7 +474,7 @@ private final class Deaf: ResourceLink {
             let host = resource.account.host
             let state = host.sessionState.state(of: resource)
             await client.leaves()
-            let link = Deaf()
+            let link = PushDeafLink()
             let restored = try #require(
                 resource.account.restore("phone", presence: Presence(), link: link) {
                     host.sessionState.restore(state, to: $0)
@@ -485,212 +482,7 @@ private final class Deaf: ResourceLink {
             #expect(restored[PushRegistry.Session.self] == ["push.example\nn"])
             try write(stage)
             await stage.settle()
-            #expect(published.isEmpty)
-        }
-    }
-
-    // MARK: Pace
-
-    @Test("The first is told at once, what follows together")
-    func coalescing() async throws {
-        try await Self.play { stage in
-            try await enroll(stage)
-            for _ in 0..<50 { try write(stage) }
-            await stage.settle()
-            #expect(published.count == 1)
-            #expect(field("message-count") == "1")
-            await stage.advance(by: .seconds(9))
-            #expect(published.count == 1)
-            await stage.advance(by: .seconds(2))
-            #expect(published.count == 2)
-            #expect(field("message-count") == "50")
-            await stage.advance(by: .seconds(60))
-            #expect(published.count == 2)
-            try write(stage)
-            await stage.settle()
-            #expect(published.count == 3)
-        }
-    }
-
-    @Test("A call does not wait, but a storm of calls does")
-    func calls() async throws {
-        try await Self.play(options: "interval: 60 s, body: full") { stage in
-            try await enroll(stage)
-            try write(stage)
-            await stage.advance(by: .seconds(2))
-            for number in 0..<100 { try write(stage, "<propose xmlns='urn:xmpp:jingle-message:0' id='\(number)'/>") }
-            await stage.settle()
-            #expect(published.count == 2)
-            // What is said meanwhile does not take the place of the call.
-            try write(stage)
-            await stage.advance(by: .seconds(1))
-            #expect(published.count == 3)
-            #expect(field("last-message-body") == "New message")
-            await stage.advance(by: .seconds(59))
-            #expect(published.count == 3)
-        }
-    }
-
-    // MARK: Errors
-
-    @Test("A service that refuses is not asked again", arguments: [
-        StanzaError.itemNotFound, .gone, .forbidden, .notAuthorized, .notAllowed, .badRequest, .conflict,
-        .registrationRequired, .policyViolation,
-    ])
-    func refusal(_ error: StanzaError) async throws {
-        try await Self.play { stage in
-            try await enroll(stage)
-            answer = error
-            try write(stage)
-            await stage.settle()
-            #expect(account(stage)?[PushRegistry.Registrations.self].isEmpty == true)
-            answer = nil
-            try write(stage)
-            await stage.advance(by: .seconds(3_600))
-            #expect(published.count == 1)
-            // Nor after a restart.
-            try await stage.restart()
-            try write(stage)
-            await stage.settle()
-            #expect(published.count == 1)
-            // Until the client wants it again. XEP-0357 §5.
-            try await enroll(stage)
-            try write(stage)
-            await stage.settle()
-            #expect(published.count == 2)
-        }
-    }
-
-    @Test("A service that is out of order is tried after ever longer times, with what is new then", arguments: [
-        StanzaError(.resourceConstraint), StanzaError(.serviceUnavailable), StanzaError(.itemNotFound, .wait),
-        StanzaError(.internalServerError), StanzaError(.remoteServerNotFound),
-    ])
-    func backOff(_ error: StanzaError) async throws {
-        try await Self.play { stage in
-            try await enroll(stage)
-            answer = error
-            try write(stage)
-            await stage.settle()
-            #expect(published.count == 1)
-            for _ in 0..<20 { try write(stage) }
-            // Not even calls go out now.
-            try write(stage, "<propose xmlns='urn:xmpp:jingle-message:0' id='1'/>")
-            await stage.advance(by: .seconds(59))
-            #expect(published.count == 1)
-            await stage.advance(by: .seconds(2))
-            #expect(published.count == 2)
-            #expect(field("message-count") == "22")
-            await stage.advance(by: .seconds(118))
-            #expect(published.count == 2)
-            answer = nil
-            await stage.advance(by: .seconds(3))
-            #expect(published.count == 3)
-            await stage.advance(by: .seconds(600))
-            #expect(published.count == 3)
-            // All is well again.
-            try write(stage)
-            await stage.settle()
-            #expect(published.count == 4)
-        }
-    }
-
-    @Test("A service that stays out of order is given up")
-    func givenUp() async throws {
-        try await Self.play(options: "retries: 4") { stage in
-            try await enroll(stage)
-            answer = .serviceUnavailable
-            try write(stage)
-            await stage.advance(by: .seconds(60 + 120 + 240 - 5))
-            #expect(published.count == 3)
-            #expect(account(stage) == nil)
-            await stage.advance(by: .seconds(10))
-            #expect(published.count == 4)
-            answer = nil
-            try write(stage)
-            await stage.advance(by: .seconds(3_600))
-            #expect(published.count == 4)
-        }
-    }
-
-    @Test("Only the push service answers for itself; silence counts as a failure that may pass")
-    func forged() async throws {
-        try await Self.play { stage in
-            let service = try await stage.enter("service@montague.example/x")
-            let mallory = try await stage.enter("mallory@capulet.example/x")
-            try await enroll(stage, "<enable xmlns='urn:xmpp:push:0' jid='service@montague.example/x' node='n'/>")
-            try write(stage)
-            let asked = try await service.receives("<iq type='set' from='capulet.example'/>")
-            let id = try #require(asked["id"])
-            let error = "<iq type='error' to='capulet.example' id='\(id)'><error type='cancel'>"
-                + "<item-not-found xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></iq>"
-            try await mallory.sends(error)
-            await stage.settle()
-            #expect(account(stage)?[PushRegistry.Registrations.self].count == 1)
-            await stage.advance(by: .seconds(61))
-            // Too late.
-            try await service.sends(error)
-            await stage.settle()
-            #expect(account(stage)?[PushRegistry.Registrations.self].count == 1)
-            await stage.advance(by: .seconds(60))
-            let second = try await service.receives("<iq type='set' from='capulet.example'/>")
-            try await service.sends("<iq type='result' to='capulet.example' id='\(second["id"] ?? "")'/>")
-            await stage.advance(by: .seconds(600))
-            try await service.staysSilent()
-        }
-    }
-
-    @Test("A service takes a registration back by itself; who pretends to be one writes a message")
-    func disabledByService() async throws {
-        try await Self.play { stage in
-            let client = try await stage.enter(phone)
-            try await client.asks(.set, enabling)
-            func notice(_ from: String) -> String {
-                "<message xmlns='jabber:client' from='\(from)' to='\(juliet)'><pubsub xmlns="
-                    + "'http://jabber.org/protocol/pubsub' node='n'><affiliation jid='\(juliet)' affiliation='none'/>"
-                    + "</pubsub></message>"
-            }
-            try give(stage, notice("mallory@montague.example/x"))
-            try await client.receives("<message from='mallory@montague.example/x'/>")
-            #expect(account(stage)?[PushRegistry.Registrations.self].count == 1)
-            // XEP-0357 §8.
-            try give(stage, notice("push.example"))
-            try await client.staysSilent()
-            #expect(account(stage)?[PushRegistry.Registrations.self].isEmpty == true)
-            #expect(account(stage)?.resource("phone")?[PushRegistry.Session.self].isEmpty == true)
-        }
-    }
-
-    @Test("Unloading stops everything that is going on, and loading anew goes on with what is stored")
-    func unload() async throws {
-        try await Self.play { stage in
-            try await enroll(stage)
-            answer = .serviceUnavailable
-            try write(stage)
-            await stage.settle()
-            let hosts = "hosts: { montague.example: {}, capulet.example: {} }\n" + Self.components
-            let rest = "messages: on, offline: on, presence: on, roster: on, sleeper: on, disco: on"
-            try stage.reload(hosts + "modules: { push: off, \(rest) }\n")
-            let disco = try #require(stage.server.host("capulet.example")?.disco)
-            #expect(!disco.features(of: .account).contains("urn:xmpp:push:0"))
-            await stage.advance(by: .seconds(600))
-            try write(stage)
-            await stage.settle()
-            #expect(published.count == 1)
-            answer = nil
-            try stage.reload(hosts + "modules: { push: on, \(rest) }\n")
-            await stage.settle()
-            try write(stage)
-            await stage.settle()
-            #expect(published.count == 2)
-        }
-    }
-
-    @Test("Who has no account has no use for it")
-    func anonymous() async throws {
-        let config = "hosts: { guests.example: { authentication: anonymous } }\n"
-        try await TestKit.play(modules: [Push.self, Messages.self], config: config) { stage in
-            let host = try #require(stage.server.host("guests.example"))
-            #expect(!host.disco.features(of: .account).contains("urn:xmpp:push:0"))
+            #expect(PushService.published.isEmpty)
         }
     }
 }

@@ -68,6 +68,42 @@ import Testing
         #expect(shop.problems.isEmpty && shop.options.names == ["a b"])
     }
 
+    @Test("Components stand with the domain that their module suggests, and read without the marks")
+    func components() throws {
+        var writer = SampleWriter()
+        writer.components(
+            [
+                ("archive", .init("archive", "Keeps messages", isOnByDefault: false, options: ArchiveOptions.descriptions)),
+                ("conference", .init("muc", "Rooms", isOnByDefault: false)),
+            ], of: "example.org")
+        #expect(
+            writer.text == """
+                # Domains that a module serves, with its options beside its name.
+                components:
+                  # Keeps messages.
+                  #archive.example.org:
+                    #module: archive
+                    #retention: 365 days   # How long messages stay. Allowed: a duration, never or unlimited.
+                    #page_size: 50         # Messages per page when the client does not say. Allowed: 1 to 500.
+                    #policy: always        # Whose messages are kept. Allowed: always, roster or never.
+                    # Where the archive lives.
+                    #backend:
+                      #name: "on"   # The driver.
+
+                  # Rooms.
+                  #conference.example.org:
+                    #module: muc
+
+                """)
+        for text in [writer.text, uncommented(writer.text)] {
+            let (configuration, problems) = ServerConfiguration.read(
+                bytes: Array(text.utf8), file: "f.yaml", listeners: [])
+            #expect(problems.isEmpty)
+            let names = configuration?.components.map(\.name)
+            #expect(names == (text == writer.text ? [] : ["archive.example.org", "conference.example.org"]))
+        }
+    }
+
     private struct Wordy: ModuleOptions {
         init(_ config: inout OptionReader) {
             _ = config.optionalPath("file", "Short.")
