@@ -226,7 +226,6 @@ final class StreamManagement: Module {
         }
         session.attach(stream)
         stream.bind(session.resource)
-        host?.host.hooks.resourceResumed.notify(ResourceEvent(resource: session.resource))
         stream.log.info("Resumed")
         return (Element("resumed", .sm, ["previd": id, "h": "\(session.received)"]), session)
     }
