@@ -96,6 +96,39 @@ import Testing
         }
     }
 
+    @Test("A copy for the sender's other device has the id in the sender's archive (XEP-0313 §3.5)")
+    func carbons() async throws {
+        let modules = Names.modules + [Carbons.self]
+        try await TestKit.play(modules: modules) { stage in
+            let phone = try await stage.enter(Names.romeo + "/phone")
+            let laptop = try await stage.enter(Names.romeo + "/laptop")
+            let juliet = try await stage.enter(Names.juliet + "/balcony")
+            try await laptop.asks(.set, "<enable xmlns='urn:xmpp:carbons:2'/>")
+            try await phone.sends("<message to='\(Names.juliet)' type='chat'><body>Hark</body></message>")
+            let got = try await juliet.receives("<message><body>Hark</body></message>")
+            #expect(got.children("stanza-id", .stanzaIDs).compactMap { $0["by"] } == [Names.juliet])
+            let copy = try await laptop.receives("<message><sent xmlns='urn:xmpp:carbons:2'/></message>")
+            let inner = copy.child("sent", .carbons)?.child("forwarded", .forward)?.child("message", .client)
+            let id = inner?.children("stanza-id", .stanzaIDs).first { $0["by"] == Names.romeo }?["id"]
+            let archived = try await phone.queries().results.first?["id"]
+            #expect(id != nil && id == archived)
+            #expect(try await laptop.bodies() == ["Hark"])
+        }
+    }
+
+    @Test("What a blocked contact writes is not kept (XEP-0313 §6.1)")
+    func blocked() async throws {
+        let modules = Names.modules + [Blocking.self]
+        try await TestKit.play(modules: modules) { stage in
+            let romeo = try await stage.enter(Names.romeo + "/orchard")
+            let juliet = try await stage.enter(Names.juliet + "/balcony")
+            try await juliet.asks(.set, "<block xmlns='urn:xmpp:blocking'><item jid='\(Names.romeo)'/></block>")
+            try await romeo.sends("<message to='\(Names.juliet)' type='chat'><body>no</body></message>")
+            await stage.settle()
+            #expect(try await juliet.bodies() == [])
+        }
+    }
+
     @Test("Stanza ids that claim to be ours are removed, those of others stay (XEP-0359 §3)")
     func forged() async throws {
         try await Names.play { stage, romeo, juliet in

@@ -217,6 +217,31 @@ extension Element {
         }
     }
 
+    @Test("A resource is found among very many messages of its account")
+    func resources() async throws {
+        try await Names.play { stage, romeo, juliet in
+            let store = stage.server.storage.rawArchive("archive", on: "capulet.example")
+            for number in 1...1200 {
+                let peer = try JID(localpart: "romeo", domainpart: "montague.example", resourcepart: "\(number % 600)")
+                let message = Message(to: juliet.jid?.bare, from: peer) { Element("body", text: "\(number)") }
+                store.append(
+                    NewArchiveItem(
+                        id: "\(number)", time: Int64(number), with: Names.romeo,
+                        value: ArchivedMessage.encode(message, .received, peer)), to: "juliet")
+            }
+            let with = Names.form(Names.field("with", Names.romeo + "/599"))
+            #expect(try await juliet.bodies(with) == ["599", "1199"])
+            #expect(try await juliet.bodies(with + Names.set("<max>1</max>")) == ["599"])
+            #expect(try await juliet.bodies(with + Names.set("<max>1</max><before/>")) == ["1199"])
+            #expect(try await juliet.bodies(with + Names.set("<after>599</after>")) == ["1199"])
+            let none = Names.form(Names.field("with", Names.romeo + "/600"))
+            let page = try await juliet.queries(none)
+            #expect(page.results.isEmpty && page.fin["complete"] == "true")
+            let count = try await juliet.queries(with + Names.set("<max>0</max>"))
+            #expect(count.fin.child("set", .rsm)?.text(of: "count") == "2")
+        }
+    }
+
     @Test("By ids: between two, behind, before, and named ones")
     func ids() async throws {
         try await Names.play { stage, romeo, juliet in

@@ -158,12 +158,6 @@ struct MemoryArchive: Sendable {
     }
 }
 
-extension ArchiveQuery.Mark {
-    fileprivate func isBorne(by value: [UInt8]) -> Bool {
-        offset >= 0 && offset <= value.count && value[offset...].starts(with: bytes)
-    }
-}
-
 extension ArchiveItem {
     fileprivate func matches(_ query: ArchiveQuery) -> Bool {
         if let start = query.start, time < start { return false }

@@ -81,13 +81,39 @@ extension ArchiveStore where Value == [UInt8] {
             query.limit = size + 1
             query.byteLimit = limits.bytes
             query.order = isBackwards ? .newestFirst : .oldestFirst
-            var items = try await self.items(of: owner, query)
+            var items = try await (query.mark == nil ? self.items(of: owner, query) : marked(query, of: owner))
             let isFull = items.reduce(0) { $0 + $1.value.count } >= limits.bytes
             let isComplete = items.count <= size && !isFull
             items = Array(items.prefix(size))
             return ArchivePage(items: isBackwards ? items.reversed() : items, isComplete: isComplete)
         } catch {
             throw error.reason == .unknownItem ? StanzaError.itemNotFound : error
+        }
+    }
+
+    /// Looks for marked items batch by batch, so that a search which finds nothing in a long archive lets other readers
+    /// have their turns.
+    nonisolated(nonsending) private func marked(
+        _ query: ArchiveQuery, of owner: String
+    ) async throws(StorageError) -> [ArchivePage.Item] {
+        let (size, bytes) = (500, 1_048_576)
+        var rest = query
+        (rest.mark, rest.limit, rest.byteLimit) = (nil, size, bytes)
+        var found: [ArchivePage.Item] = []
+        var foundBytes = 0
+        while true {
+            let batch = try await items(of: owner, rest)
+            for item in batch where query.mark?.isBorne(by: item.value) ?? true {
+                found.append(item)
+                foundBytes += item.value.count
+                if found.count == query.limit || foundBytes >= query.byteLimit ?? .max { return found }
+            }
+            let isLast = batch.count < size && batch.reduce(0) { $0 + $1.value.count } < bytes
+            guard let last = batch.last, !isLast else { return found }
+            switch query.order {
+            case .oldestFirst: rest.after = .sequence(last.sequence)
+            case .newestFirst: rest.before = .sequence(last.sequence)
+            }
         }
     }
 
@@ -132,7 +158,7 @@ extension ArchiveStore where Value == [UInt8] {
         _ query: ArchiveQuery, of owner: String
     ) async throws(StorageError) -> ArchivePage {
         var query = query
-        if !query.isEverything { query.limit = 10_000 }
+        if !query.isEverything { (query.limit, query.depth) = (10_000, 10_000) }
         let count = try await self.count(of: owner, query)
         return ArchivePage(items: [], isComplete: count == 0, count: count)
     }

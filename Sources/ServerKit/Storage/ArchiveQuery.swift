@@ -64,6 +64,11 @@ public struct ArchiveQuery: Hashable, Sendable {
             self.offset = offset
             self.bytes = bytes
         }
+
+        /// Whether a value has the mark.
+        public func isBorne(by value: [UInt8]) -> Bool {
+            offset >= 0 && offset <= value.count && value[offset...].starts(with: bytes)
+        }
     }
 
     /// Only what stands behind this place.
