@@ -291,12 +291,22 @@ import Testing
             let juliet = try await stage.enter("juliet@capulet.example/balcony")
             try await juliet.asks(.set, create(tune, ["pubsub#max_items": "max"]))
             let retract = pubsub("<retract node='\(tune)'><item id='x'/></retract>")
+            let account = try #require(juliet.resource?.account)
+            let module = try #require(account.host.service((any PersonalEventing).self) as? PubSub)
+            let node = try #require(module.service(of: account)?.node(tune))
+            // Somebody takes a long turn.
+            let (gate, opener) = AsyncStream.makeStream(of: Void.self)
+            let long = Task { @ServerActor in await node.turn { for await _ in gate {} } }
+            await stage.settle()
             let stanzas = (1...50).map { "<iq type='set' id='\($0)'>\(retract)</iq>" }
             try await juliet.sends(stanzas.joined())
-            let answers = await juliet.everything().compactMap { $0.child("error") }.map { StanzaError($0).condition }
-            #expect(answers.count == 50)
-            #expect(answers.filter { $0 == .resourceConstraint }.count == 39)
-            #expect(answers.filter { $0 == .itemNotFound }.count == 11)
+            await stage.settle()
+            let early = juliet.takeInbox().compactMap { $0.child("error") }.map { StanzaError($0).condition }
+            #expect(early == Array(repeating: .resourceConstraint, count: 40))
+            opener.finish()
+            await long.value
+            let late = await juliet.everything().compactMap { $0.child("error") }.map { StanzaError($0).condition }
+            #expect(late == Array(repeating: .itemNotFound, count: 10))
             try await juliet.asks(.set, publish("x", id: "x"))
             try await juliet.asks(.set, retract)
         }
