@@ -100,6 +100,58 @@ private let features = "<features xmlns='http://etherx.jabber.org/streams'/>"
         }
     }
 
+    @Test("Everything that a phone wants fits into it", arguments: [Medium.memory, .tls])
+    func everything(medium: Medium) async throws {
+        let modules = Self.modules + [Carbons.self, ClientState.self, Archive.self]
+        try await play(modules: modules, over: medium) { stage in
+            let (first, token, _) = try await Self.firstVisit(stage)
+            let jid = try #require(first.jid)
+            await first.leaves()
+            let juliet = try await stage.enter("juliet@montague.example/balcony")
+            try await juliet.writes("Hark", to: "romeo@montague.example")
+            await stage.settle()
+            let romeo = try await stage.connect(to: "montague.example")
+            let bind = """
+                <bind xmlns='urn:xmpp:bind:0'><tag>AwesomeXMPP</tag><enable \(sm) resume='true'/>\
+                <enable xmlns='urn:xmpp:carbons:2'/><inactive xmlns='urn:xmpp:csi:0'/></bind>
+                """
+            try await romeo.shows(token, with: Actor.agent + bind)
+            try await romeo.receives(
+                """
+                <success \(sasl2)><authorization-identifier>\(jid)</authorization-identifier>
+                  <bound xmlns='urn:xmpp:bind:0'>
+                    <enabled \(sm)/><metadata xmlns='urn:xmpp:mam:2'><end/></metadata></bound></success>
+                """)
+            #expect(romeo.roundTrips == 1)
+            #expect(romeo.resource?.gate != nil)
+            try await romeo.receives(features)
+            let offer = try await stage.connect(to: "montague.example").opens()
+            let inline = offer.child("authentication", .sasl2)?.child("inline")?.child("bind", .bind2)?.firstChild
+            let names = Set((inline?.children ?? []).compactMap { $0["var"] })
+            #expect(names.isSuperset(of: ["urn:xmpp:carbons:2", "urn:xmpp:csi:0", "urn:xmpp:sm:3"]))
+        }
+    }
+
+    @Test("Carbons come from the first moment on")
+    func carbons() async throws {
+        try await play(modules: Self.modules + [Carbons.self]) { stage in
+            let juliet = try await stage.enter("juliet@montague.example/balcony")
+            let other = try await stage.enter("romeo@montague.example/orchard")
+            let romeo = try await stage.connect(to: "montague.example")
+            let bind = "<bind xmlns='urn:xmpp:bind:0'><enable xmlns='urn:xmpp:carbons:2'/><enable \(sm)/></bind>"
+            let offer = try await romeo.opens(and: Actor.plain(with: bind))
+            let features = offer.child("authentication", .sasl2)?.child("inline")?.child("bind", .bind2)?.child(
+                "inline")
+            #expect(Set(features?.children.map { $0["var"] } ?? []) == ["urn:xmpp:carbons:2", "urn:xmpp:sm:3"])
+            let success = try await romeo.receives("<success \(sasl2)/>")
+            #expect(success.child("bound", .bind2)?.children.map(\.name) == ["enabled"])
+            _ = await romeo.everything()
+            try await juliet.writes("Hark", to: "romeo@montague.example/orchard")
+            try await other.receives("<message><body>Hark</body></message>")
+            try await romeo.receives("<message><received xmlns='urn:xmpp:carbons:2'/></message>")
+        }
+    }
+
     @Test("After a restart of the server, too")
     func restart() async throws {
         try await play(modules: Self.modules) { stage in
