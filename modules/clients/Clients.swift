@@ -57,9 +57,14 @@ final class Clients: Module {
             throw StanzaError.itemNotFound
         }
         try await registry.revoke(client, of: account)
+        // Those that are there now: it may have logged in meanwhile.
+        let live = account.resources.filter { resource in
+            client.resources.contains { $0 === resource }
+                || client.client != nil && resource[ClientLogin.Key.self]?.client == client.client
+        }
         // The one that asks is told before its stream ends.
-        for resource in client.resources where resource !== request.resource { resource.endForRevocation() }
-        if let own = client.resources.first(where: { $0 === request.resource }) {
+        for resource in live where resource !== request.resource { resource.endForRevocation() }
+        if let own = live.first(where: { $0 === request.resource }) {
             request.afterAnswer { own.endForRevocation() }
         }
         // What can be taken from it was; but it comes back as long as the password is what it was.

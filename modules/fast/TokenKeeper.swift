@@ -81,6 +81,11 @@ final class TokenKeeper: TokenAuthority {
         await enter(account)
         defer { leave(account) }
         do {
+            // The account may have been removed, locked or given another password since it was looked up.
+            guard let present = try await host.accounts.store.record(of: account), present.isLocked != true,
+                present.created == record.created, present.passwordVersion == record.passwordVersion,
+                present.lockCount == record.lockCount
+            else { throw SASLFailure.credentialsExpired }
             let old = try await store.value(client, of: account)
             var slots = old ?? TokenSlots(userAgent: agent ?? UserAgent(), since: host.clock.date)
             if let nonce = success.token { try use(nonce, of: &slots, request, record) }

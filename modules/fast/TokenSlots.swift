@@ -13,6 +13,8 @@ struct StoredToken: Codable, Sendable, Hashable {
     /// The account's ``AccountRecord/passwordVersion`` and ``AccountRecord/lockCount`` at that time.
     let passwordVersion: Int
     let lockCount: Int
+    /// When the account was made: a later one of the same name is another.
+    let created: Timestamp?
     /// The highest counter that came with it. XEP-0484 §3.4.
     var count: Int?
 
@@ -25,6 +27,7 @@ struct StoredToken: Codable, Sendable, Hashable {
         expiry = issued.advanced(by: lifetime)
         passwordVersion = record.passwordVersion ?? 0
         lockCount = record.lockCount ?? 0
+        created = record.created
     }
 
     /// The token. The prefix lets tools that look for leaked secrets find it (RFC 8959).
@@ -35,7 +38,13 @@ struct StoredToken: Codable, Sendable, Hashable {
 
     /// Whether it still opens the account.
     func isValid(at date: Timestamp, record: AccountRecord) -> Bool {
-        date < expiry && passwordVersion == record.passwordVersion ?? 0 && lockCount == record.lockCount ?? 0
+        date < expiry && isOf(record)
+    }
+
+    /// Whether the account is the one it was made for, with the password it had.
+    func isOf(_ record: AccountRecord) -> Bool {
+        created == record.created && passwordVersion == record.passwordVersion ?? 0
+            && lockCount == record.lockCount ?? 0
     }
 }
 

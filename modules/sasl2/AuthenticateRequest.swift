@@ -43,9 +43,15 @@ struct AuthenticateRequest {
 
     private static func name(_ agent: Element, _ child: String) -> String? {
         guard let text = agent.text(of: child, .sasl2)?.trimmedXMLSpace, !text.isEmpty else { return nil }
-        var name = text
-        while name.utf8.count > nameLength { name.removeLast() }
-        return name
+        // By scalars: how characters combine would have to be found out anew for each that is cut off.
+        var name = String.UnicodeScalarView()
+        var length = 0
+        for scalar in text.unicodeScalars {
+            length += UTF8.width(scalar)
+            if length > nameLength { break }
+            name.append(scalar)
+        }
+        return String(name)
     }
 }
 

@@ -142,7 +142,7 @@ final class SASL2Negotiation {
         let success = tasks.success
         do {
             let version = success.record?.passwordVersion ?? 0
-            try await host.accounts.store.add(credentials, of: version, to: success.localpart)
+            try await host.accounts.add(credentials, of: version, to: success.localpart)
         } catch is AccountError {
             // Removed, or its password was changed in the meantime.
             return fail(.credentialsExpired)
