@@ -355,6 +355,29 @@ private let fast = "xmlns='urn:xmpp:fast:0'"
         }
     }
 
+    @Test("Whoever knew the password of an account gets no token for the next one of that name")
+    func successor() async throws {
+        try await play(modules: Self.modules) { stage in
+            try await stage.account("romeo@montague.example")
+            let accounts = try #require(stage.server.host("montague.example")?.accounts)
+            let client = try await stage.connect(to: "montague.example")
+            var scram = SCRAMClient(
+                hash: .sha256, username: "romeo", password: "secret", authzid: nil, binding: .unsupported)
+            let request = "<request-token \(fast) mechanism='HT-SHA-256-NONE'/>"
+            try await client.opens(
+                and: Actor.authenticate("SCRAM-SHA-256", scram.start(), with: Actor.agent + request))
+            let challenge = try await client.receives("<challenge \(sasl2)/>")
+            try await accounts.remove("romeo")
+            await stage.advance(by: .seconds(1))
+            try await stage.account("romeo@montague.example", password: "another")
+            let response = try scram.respond(#require(Base64.decode(challenge.text)))
+            try await client.sends("<response \(sasl2)>\(Base64.encode(response))</response>")
+            let answer = await client.everything().first
+            #expect(answer?.is("success", .sasl2) != true)
+            #expect(answer?.child("token", .fast) == nil)
+        }
+    }
+
     @Test("Only so many clients have a token, and those that have been away longest lose theirs")
     func limit() async throws {
         try await play(modules: Self.modules, config: Self.config) { stage in
