@@ -6,7 +6,7 @@ struct FuzzTarget: Sendable {
     let run: @Sendable (UnsafeRawBufferPointer) -> Void
 
     static let all: [FuzzTarget] = [
-        .stream, .element, .address, .sasl, .scramClient, .configuration, .values, .encoding,
+        .stream, .element, .address, .sasl, .hashedToken, .scramClient, .configuration, .values, .encoding,
     ]
 
     /// The one that `FUZZ_TARGET` names.

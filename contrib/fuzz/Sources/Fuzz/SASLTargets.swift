@@ -23,9 +23,27 @@ extension FuzzTarget {
                 case .account(let authcid, _): require(authcid == "romeo", "Somebody got in: \(authcid)")
                 case .anonymous: require(mechanism == .anonymous, "Anonymous by \(mechanism)")
                 case .certificate(let authzid): require(authzid == "capulet.example", "Somebody got in: \(authzid)")
+                case .token(let authcid, _): require(false, "Somebody got in without a token: \(authcid)")
                 }
                 return
             case .failure: return
+            }
+        }
+    }
+
+    /// The one message of a client that says it holds a token, after a byte that chooses the mechanism.
+    static let hashedToken = FuzzTarget(name: "hashed_token") { bytes in
+        guard let first = bytes.first else { return }
+        let mechanism = HashedTokenMechanism.allCases[Int(first) % HashedTokenMechanism.allCases.count]
+        let context = context(signsOffer: false)
+        let exchange = try? SASLExchange(token: mechanism, bindings: context.channelBindings, context: context)
+        guard var exchange else { return }
+        var step = exchange.start(initialResponse: Array(bytes.dropFirst()))
+        for _ in 0..<4 {
+            switch step {
+            case .needCredentials: step = exchange.provide(.tokens([HashedToken(id: "1", key: Array(0..<32))], nil))
+            case .success(let identity, _): require(false, "Somebody got in: \(identity)")
+            case .challenge, .needVerification, .failure: return
             }
         }
     }
