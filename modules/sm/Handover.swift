@@ -43,15 +43,16 @@ struct Handover {
     private func deliver(_ message: Message, _ time: Duration) {
         let others = account.resources.filter { $0.isAvailable && $0.priority >= 0 }
         let host = account.host
+        let archiveID = message.payload.children("stanza-id", .stanzaIDs).first { $0.jid("by") == account.jid }?["id"]
         guard others.isEmpty else {
-            // Those who were there got what was sent to the account.
-            let isForAll = message.to?.isFull != true
-            for other in others where !isForAll || (other.availableSince ?? .zero) > time { other.send(message) }
+            // Those who were there got what was sent to the account, and what was sent to this client alone as a copy,
+            // or find it in the archive.
+            let othersHaveIt = message.to?.isFull != true || archiveID != nil
+            for other in others where !othersHaveIt || (other.availableSince ?? .zero) > time { other.send(message) }
             return
         }
         var event = MessageEvent(account: account, message: message)
-        event.archiveID = message.payload.children("stanza-id", .stanzaIDs)
-            .first { $0.jid("by") == account.jid }?["id"]
+        event.archiveID = archiveID
         if host.hooks.messageUndelivered.isClaimed(event) { return }
         // Nothing is lost that the archive has.
         if event.archiveID == nil { host.router.bounce(.message(message), .serviceUnavailable) }
