@@ -96,6 +96,11 @@ import Testing
                 "<feature var='a'/><feature var='b'/><feature var='u:c'/><feature var='u:d'/>",
                 "<feature var='a'/>" + form("b", "<field var='u:c'><value>u:d</value></field>")
             ),
+            // A feature as an identity, which hides it.
+            (
+                "<feature var='http://jabber.org/protocol/muc'/>",
+                "<identity category='http:' type='' xml:lang='jabber.org' name='protocol/muc'/>"
+            ),
             // A form as features, where the order allows it.
             (
                 "<feature var='a'/>" + form("b", "<field var='c'><value>d</value></field>"),

@@ -242,13 +242,20 @@ import Testing
                 try await romeo.publishes(Self.list(["\(number)"]), id: "current", at: Self.legacy)
             }
             #expect(await Self.notices(romeo).count == 3)
-            let full = try await romeo.cannotPublish(Self.list(["13"]), id: "current", at: Self.legacy)
+            // A full log grows slowly.
+            try await romeo.publishes(Self.list(["12", "13"]), id: "current", at: Self.legacy)
+            let full = try await romeo.cannotPublish(Self.list(["14"]), id: "current", at: Self.legacy)
             #expect(full.condition == .resourceConstraint)
-            // What changes nothing may be published still.
-            try await romeo.publishes(Self.list(["12"]), id: "current", at: Self.legacy)
-            let report = try await Self.report(stage)
-            #expect(report.entries.count == 12 && report.problem == nil)
-            #expect(report.devices[Self.legacy] == ["12"])
+            // What changes nothing, or takes a device away, may be published at all times.
+            try await romeo.publishes(Self.list(["12", "13"]), id: "current", at: Self.legacy)
+            try await romeo.publishes(Self.list(["13"]), id: "current", at: Self.legacy)
+            var report = try await Self.report(stage)
+            #expect(report.entries.count == 14 && report.problem == nil)
+            #expect(report.devices[Self.legacy] == ["13"])
+            await stage.advance(by: .seconds(3_600))
+            try await romeo.publishes(Self.list(["13", "14"]), id: "current", at: Self.legacy)
+            report = try await Self.report(stage)
+            #expect(report.entries.count == 15 && report.problem == nil)
         }
     }
 

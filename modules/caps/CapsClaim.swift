@@ -81,7 +81,10 @@ extension DiscoInfo {
     fileprivate var isUnambiguous: Bool {
         let identitiesAreClear = identities.allSatisfy { identity in
             let parts = [identity.category, identity.type, identity.language ?? ""]
-            return parts.allSatisfy { !$0.contains { "/<".contains($0) } } && !(identity.name ?? "").contains("<")
+            // A feature such as `http://…` can be cut into the parts of an identity, its end into the name.
+            let isNoFeature = !identity.category.isEmpty && !identity.category.contains(":") && !identity.type.isEmpty
+            return isNoFeature && parts.allSatisfy { !$0.contains { "/<".contains($0) } }
+                && !(identity.name ?? "").contains("<")
         }
         guard identitiesAreClear, features.allSatisfy({ !$0.uri.contains("<") }) else { return false }
         return forms.allSatisfy { form in

@@ -122,7 +122,8 @@ final class PeerCaps: Capabilities {
 
     /// Asks a resource, unless somebody who claims the same is being asked. XEP-0115 §6.2.
     private func ask(_ claim: CapsClaim, _ jid: JID, _ account: Account) {
-        if requests[claim.key] != nil {
+        if let request = requests[claim.key] {
+            guard request.waiting.count < options.resources else { return }
             requests[claim.key]?.waiting.insert(Waiter(account: account.name, jid: jid))
             return
         }

@@ -16,6 +16,11 @@ final class KeyCare {
     /// How many messages each account got lately.
     private var messages: [String: Int] = [:]
 
+    /// When accounts whose log is full were last given another device.
+    private var lateChanges: [String: Duration] = [:]
+    /// How often that may be.
+    private static let latePause = Duration.seconds(3_600)
+
     /// So many devices' keys are looked for.
     private static let checkedDevices = 100
 
@@ -35,9 +40,13 @@ final class KeyCare {
             return .bounce(.policyViolation("A list may have \(options.devices) devices."))
         }
         let head = event.account[Head.self] ?? KeyLog.Head()
-        guard head.number < options.entries || head.devices[event.node] ?? [] == devices else {
-            return .bounce(.resourceConstraint("The list of devices was changed too often."))
+        // To take devices away must be possible at all times: one may have been stolen.
+        if head.number < options.entries || Set(devices).isSubset(of: head.devices[event.node] ?? []) { return .pass }
+        // Nor may a full log keep a user from ever using another device. It grows slowly from here on.
+        if let last = lateChanges[event.account.name], host.clock.now - last < Self.latePause {
+            return .bounce(StanzaError(.resourceConstraint, .wait))
         }
+        lateChanges[event.account.name] = host.clock.now
         return .pass
     }
 

@@ -21,7 +21,7 @@ final class Keys: Module {
                 "max_devices", default: 200, in: 1...10_000, "How many devices a list may have.")
             entries = config.int(
                 "max_entries", default: 2_000, in: 10...1_000_000,
-                "How many changes are recorded for an account; its list cannot be changed any more then.")
+                "How many changes are recorded for an account; beyond that, devices are added once an hour at most.")
             patience = config.duration(
                 "patience", default: .minutes(5), in: .seconds(30)...(.days(7)),
                 "How long a new device may take to publish its keys.")

@@ -82,7 +82,12 @@ final class Strangers: Module {
         case .chat, .headline, .normal: break
         }
         guard let from = message.from, !isKnown(from, to: event.account, known) else { return .pass }
-        if let inviter = message.mediatedInvitation?.jid("from"), isKnown(inviter, to: event.account, known) {
+        // A room writes from a bare address, which no client can (XEP-0045 §7.8.2). Whom the user knows may have it ask;
+        // the user and this server are in no need to.
+        if from.isBare, from.localpart != nil, let inviter = message.mediatedInvitation?.jid("from"),
+            inviter.bare != event.account.jid, !isOurService(inviter, event.account.host),
+            isKnown(inviter, to: event.account, known)
+        {
             return .pass
         }
         // RFC 6121 §8.5.1, §8.5.4: as an address that nobody has would answer.
