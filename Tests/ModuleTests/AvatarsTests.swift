@@ -96,6 +96,20 @@ import Testing
         }
     }
 
+    @Test("A photo that is closed to others later does not stay on the card (§7)")
+    func closing() async throws {
+        try await Self.perform { stage, romeo in
+            try await romeo.asks(.set, "<vCard xmlns='vcard-temp'><FN>Romeo</FN></vCard>")
+            try await Self.publish(Self.png(1), romeo)
+            await stage.settle()
+            #expect(try await romeo.asks(.get, Self.cardRequest)?.has("PHOTO") == true)
+            try await romeo.opens(Self.data, to: "presence")
+            await stage.settle()
+            #expect(try await romeo.asks(.get, Self.cardRequest)?.has("PHOTO") == false)
+            #expect(try await romeo.itemsAt(Self.data).count == 1)
+        }
+    }
+
     @Test("A photo stored with the card is published in PEP (§3.2)")
     func fromCard() async throws {
         try await Self.perform { stage, romeo in

@@ -56,6 +56,18 @@ extension TestKit.Actor {
             .set, "<pubsub xmlns='http://jabber.org/protocol/pubsub#owner'><\(verb) node='\(node)'/></pubsub>")
     }
 
+    /// Lets others read a node.
+    func opens(_ node: String, to access: String) async throws {
+        try await asks(
+            .set,
+            """
+            <pubsub xmlns='http://jabber.org/protocol/pubsub#owner'><configure node='\(node)'>
+            <x xmlns='jabber:x:data' type='submit'><field var='FORM_TYPE' type='hidden'>
+            <value>http://jabber.org/protocol/pubsub#node_config</value></field>
+            <field var='pubsub#access_model'><value>\(access)</value></field></x></configure></pubsub>
+            """)
+    }
+
     /// The items of a node; none when there is no such node, or nobody may know.
     func itemsAt(_ node: String, of owner: String? = nil) async throws -> [Element] {
         let query = "<pubsub xmlns='http://jabber.org/protocol/pubsub'><items node='\(node)'/></pubsub>"

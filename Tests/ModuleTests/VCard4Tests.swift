@@ -130,6 +130,24 @@ import Testing
         }
     }
 
+    @Test("A card that is closed to others later does not stay open in the old format")
+    func closing() async throws {
+        try await Self.perform { stage, peter in
+            let sam = try await stage.enter("samizzi@capulet.example/foo")
+            try await peter.publishes(Self.new, at: Self.node, options: ["access_model": "open"])
+            await stage.settle()
+            #expect(try await sam.asks(.get, Self.cardRequest, to: Self.peter)?.has("FN") == true)
+            try await peter.opens(Self.node, to: "whitelist")
+            await stage.settle()
+            #expect(try await peter.isRefused(.get, Self.cardRequest) == .itemNotFound)
+            // What is stored in the old format afterwards is meant for everybody.
+            try await peter.asks(.set, "<vCard xmlns='vcard-temp'><MAILER>x</MAILER></vCard>")
+            try await peter.opens(Self.node, to: "presence")
+            await stage.settle()
+            #expect(try await peter.asks(.get, Self.cardRequest)?.has("MAILER") == true)
+        }
+    }
+
     @Test("One published in the new format is stored in the old one, by whatever request")
     func fromNew() async throws {
         try await Self.perform { stage, peter in

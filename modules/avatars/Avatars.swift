@@ -50,6 +50,11 @@ final class Avatars: Module {
                 converter.metadataChanged(nil, event.account)
             }
         }
+        // XEP-0398 §7: what was for everybody, and is not any more, does not stay on the card, which is.
+        host.observe(.nodeConfigured) { event in
+            guard [Namespace.avatarMetadata.uri, Namespace.avatarData.uri].contains(event.node) else { return }
+            if event.isClosing { converter.metadataChanged(nil, event.account) }
+        }
         host.observe(.cardChanged) { converter.cardChanged($0.card, $0.account) }
         host.keepWithSession(AvatarConverter.ShowsNone.self)
         host.transform(.presenceSent) { event in

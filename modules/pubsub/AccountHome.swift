@@ -67,7 +67,9 @@ final class AccountHome: Home {
                 NodeItemEvent(account: account, node: node, id: id, payload: nil, publisher: publisher))
         case .purged: hooks.list(.nodePurged).notify(event)
         case .deleted: hooks.list(.nodeDeleted).notify(event)
-        case .configured: hooks.list(.nodeConfigured).notify(event)
+        case .configured(let access):
+            hooks.list(.nodeConfigured).notify(
+                NodeEvent(account: account, node: node, publisher: publisher, previousAccess: access))
         }
     }
 }

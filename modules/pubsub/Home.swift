@@ -35,5 +35,7 @@ protocol Home: AnyObject {
 enum NodeChange {
     case published(Item)
     case retracted(id: String)
-    case purged, deleted, configured
+    case purged, deleted
+    /// With whoever could read it before.
+    case configured(AccessModel)
 }

@@ -64,7 +64,7 @@ extension Service {
                 settle(jid, isAllowed: mayRead(jid, node), at: node)
             }
         }
-        home.announce(.configured, node: node.name, by: publisher)
+        home.announce(.configured(old.accessModel), node: node.name, by: publisher)
         guard configuration.notifiesConfiguration else { return }
         // XEP-0060 §8.2.5.3.
         let event = Element("configuration", .pubsubEvent, ["node": node.name]) {

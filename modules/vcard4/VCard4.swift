@@ -33,6 +33,10 @@ final class VCard4: Module {
                 self.itemChanged(nil, event.account, host)
             }
         }
+        // What was for everybody, and is not any more, does not stay on the card, which is.
+        host.observe(.nodeConfigured) { event in
+            if event.node == Self.node, event.isClosing { self.itemChanged(nil, event.account, host) }
+        }
         // Earlier versions of XEP-0292 had requests of their own, which clients still send.
         host.answer(.get, "vcard", .vCard4) { try await self.get($0, host) }
         host.answer(.set, "vcard", .vCard4, from: .owner) { try await self.set($0, host) }

@@ -145,11 +145,21 @@ public struct NodeEvent {
     public let node: String
     /// Who did it, as in ``NodeItemEvent``.
     public let publisher: JID
+    /// Who could read the node before its configuration changed; nil for what else may happen to it.
+    public let previousAccess: NodeOptions.AccessModel?
 
-    public init(account: Account, node: String, publisher: JID) {
+    public init(account: Account, node: String, publisher: JID, previousAccess: NodeOptions.AccessModel? = nil) {
         self.account = account
         self.node = node
         self.publisher = publisher
+        self.previousAccess = previousAccess
+    }
+
+    /// Whether a node that everybody could read is not for everybody any more.
+    @ServerActor
+    public var isClosing: Bool {
+        let eventing = account.host.service((any PersonalEventing).self)
+        return previousAccess == .open && eventing?.options(of: node, account: account)?.accessModel != .open
     }
 }
 
