@@ -33,6 +33,9 @@ struct DatabaseLock: Sendable {
     /// Marks a clean close and lets others in. The file stays: removing it could give two processes a lock each.
     func release() {
         ftruncate(descriptor, 0)
+        // A child of this process that has not become another program yet holds the descriptor, too, and the lock with
+        // it, until it is given up by name.
+        flock(descriptor, LOCK_UN)
         Glibc.close(descriptor)
     }
 
