@@ -161,6 +161,9 @@ public final class Stage {
         actor.forgetAll()
         guard presence else { return actor }
         try await actor.sends("<presence>\(content)</presence>")
+        // What the presence brings comes before the answer to what nobody understands. Over sockets of a busy machine
+        // that may take longer than things seem to need to settle.
+        if medium == .tls { try await actor.isRefused(.get, "<settled xmlns='urn:x-stage'/>") }
         await settle()
         if actor.resource?.isAvailable == false { actor.resource?.setPresence(Presence()) }
         await settle()
