@@ -4,10 +4,6 @@ import Testing
 @testable import Modules
 @testable import ServerKit
 
-private let modules: [any Module.Type] = [
-    SASL.self, Bind.self, StreamManagement.self, Roster.self, PresenceExchange.self, Messages.self, Offline.self,
-]
-
 /// A client as XEP-0198 §5 wants it: it keeps what was not acknowledged, and counts what it got.
 @ServerActor
 private final class CarefulClient {
@@ -84,7 +80,7 @@ private final class CarefulClient {
 
     @Test("Whatever byte the cable breaks at, nothing is lost, nothing comes twice, and the order is kept")
     func everyByte() async throws {
-        try await play(modules: modules) { stage in
+        try await play(modules: sessionModules) { stage in
             let juliet = try await stage.careful("juliet@montague.example/balcony")
             let romeo = try await stage.careful("romeo@montague.example/phone")
             let length = 3 * 110
@@ -101,7 +97,7 @@ private final class CarefulClient {
 
     @Test("The same when the server stops cleanly in between")
     func everyRestart() async throws {
-        try await play(modules: modules) { stage in
+        try await play(modules: sessionModules) { stage in
             let juliet = try await stage.careful("juliet@montague.example/balcony")
             let romeo = try await stage.careful("romeo@montague.example/phone")
             var (wanted, answers): ([String], [String]) = ([], [])

@@ -5,7 +5,6 @@ import Testing
 @testable import Modules
 
 private let sasl2 = "xmlns='urn:xmpp:sasl:2'"
-private let sm = "xmlns='urn:xmpp:sm:3'"
 private let features = "<features xmlns='http://etherx.jabber.org/streams'/>"
 
 /// What a client does that has been here before: FAST (XEP-0484), Bind 2 (XEP-0386) and stream management (XEP-0198) in

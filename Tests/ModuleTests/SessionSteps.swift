@@ -4,7 +4,12 @@ import Testing
 @testable import Modules
 @testable import ServerKit
 
-private let sm = "xmlns='urn:xmpp:sm:3'"
+/// What sessions that can be resumed need.
+let sessionModules: [any Module.Type] = [
+    SASL.self, Bind.self, StreamManagement.self, Roster.self, PresenceExchange.self, Messages.self, Offline.self,
+]
+let sm = "xmlns='urn:xmpp:sm:3'"
+let romeoJID = "romeo@montague.example"
 
 extension Actor {
     /// Enables stream management and returns the id by which the session can be resumed.

@@ -4,18 +4,12 @@ import Testing
 @testable import Modules
 @testable import ServerKit
 
-private let modules: [any Module.Type] = [
-    SASL.self, Bind.self, StreamManagement.self, Roster.self, PresenceExchange.self, Messages.self, Offline.self,
-]
-private let sm = "xmlns='urn:xmpp:sm:3'"
-private let romeoJID = "romeo@montague.example"
-
 @Suite("Stream management (XEP-0198)") struct StreamManagementTests {
     // MARK: Enabling
 
     @Test("It is offered after authentication, enabled after binding, and only once")
     func enabling() async throws {
-        try await play(modules: modules) { stage in
+        try await play(modules: sessionModules) { stage in
             try await stage.account(romeoJID)
             let romeo = try await stage.connect(to: "montague.example")
             #expect(try await romeo.opens().child("sm", .sm) == nil)
@@ -39,7 +33,7 @@ private let romeoJID = "romeo@montague.example"
 
     @Test("The client may ask for less time than the server grants, not for more")
     func maximum() async throws {
-        try await play(modules: modules, config: "modules: { sm: { resume: 5 minutes } }") { stage in
+        try await play(modules: sessionModules, config: "modules: { sm: { resume: 5 minutes } }") { stage in
             for (index, (wish, granted)) in [("60", "60"), ("9999", "300"), ("x", "300")].enumerated() {
                 let romeo = try await stage.enter("\(romeoJID)/\(index)")
                 try await romeo.sends("<enable \(sm) resume='1' max='\(wish)'/>")
@@ -53,7 +47,7 @@ private let romeoJID = "romeo@montague.example"
 
     @Test("Each side counts the stanzas of the other; elements that are none do not count")
     func acknowledgements() async throws {
-        try await play(modules: modules) { stage in
+        try await play(modules: sessionModules) { stage in
             let juliet = try await stage.enter("juliet@capulet.example/balcony")
             let romeo = try await stage.enter("\(romeoJID)/phone")
             try await romeo.enables()
@@ -82,7 +76,7 @@ private let romeoJID = "romeo@montague.example"
 
     @Test("A refused stanza counts as well, and so does an acknowledgement of it")
     func refused() async throws {
-        try await play(modules: modules) { stage in
+        try await play(modules: sessionModules) { stage in
             let romeo = try await stage.enter("\(romeoJID)/phone")
             try await romeo.enables()
             try await romeo.sends("<iq type='nonsense' id='1'/><message to='@'/><r \(sm)/>")
@@ -100,7 +94,7 @@ private let romeoJID = "romeo@montague.example"
 
     @Test("A client that counts too little is not asked again and again")
     func behind() async throws {
-        try await play(modules: modules) { stage in
+        try await play(modules: sessionModules) { stage in
             let juliet = try await stage.enter("juliet@capulet.example/balcony")
             let romeo = try await stage.enter("\(romeoJID)/phone")
             try await romeo.enables()
@@ -117,7 +111,7 @@ private let romeoJID = "romeo@montague.example"
 
     @Test("Whoever acknowledges more than there was is cut off", arguments: ["1", "4294967295"])
     func tooHigh(h: String) async throws {
-        try await play(modules: modules) { stage in
+        try await play(modules: sessionModules) { stage in
             let romeo = try await stage.enter("\(romeoJID)/phone")
             try await romeo.enables()
             try await romeo.sends("<a \(sm) h='\(h)'/>")
@@ -132,7 +126,7 @@ private let romeoJID = "romeo@montague.example"
 
     @Test("Acknowledgements without a number, or with nonsense, end the stream", arguments: ["", "h='x'", "h='-1'"])
     func malformed(attributes: String) async throws {
-        try await play(modules: modules) { stage in
+        try await play(modules: sessionModules) { stage in
             let romeo = try await stage.enter("\(romeoJID)/phone")
             try await romeo.enables()
             try await romeo.sends("<a \(sm) \(attributes)/>")
@@ -144,7 +138,7 @@ private let romeoJID = "romeo@montague.example"
 
     @Test("A queue that overflows ends the session of a client that is away, and nothing is lost")
     func overflow() async throws {
-        try await play(modules: modules, config: "modules: { sm: { queue: 10 } }") { stage in
+        try await play(modules: sessionModules, config: "modules: { sm: { queue: 10 } }") { stage in
             let juliet = try await stage.enter("juliet@capulet.example/balcony")
             let romeo = try await stage.enter("\(romeoJID)/phone")
             try await romeo.enables()
@@ -158,7 +152,7 @@ private let romeoJID = "romeo@montague.example"
 
     @Test("A client that acknowledges nothing is cut off")
     func neverAcknowledges() async throws {
-        try await play(modules: modules, config: "modules: { sm: { queue: 10 } }") { stage in
+        try await play(modules: sessionModules, config: "modules: { sm: { queue: 10 } }") { stage in
             let juliet = try await stage.enter("juliet@capulet.example/balcony")
             let romeo = try await stage.enter("\(romeoJID)/phone")
             try await romeo.enables()
@@ -169,7 +163,7 @@ private let romeoJID = "romeo@montague.example"
 
     @Test("A silent client's messages are announced, then its connection is given up, and it may come back")
     func silence() async throws {
-        try await play(modules: modules) { stage in
+        try await play(modules: sessionModules) { stage in
             let juliet = try await stage.enter("juliet@capulet.example/balcony")
             let romeo = try await stage.enter("\(romeoJID)/phone")
             let id = try await romeo.enables()
@@ -197,7 +191,7 @@ private let romeoJID = "romeo@montague.example"
 
     @Test("Only so many clients of an account may be away")
     func detachedLimit() async throws {
-        try await play(modules: modules, config: "modules: { sm: { detached: 2 } }") { stage in
+        try await play(modules: sessionModules, config: "modules: { sm: { detached: 2 } }") { stage in
             for number in 0..<4 {
                 let romeo = try await stage.enter("\(romeoJID)/\(number)")
                 try await romeo.enables()
@@ -210,9 +204,9 @@ private let romeoJID = "romeo@montague.example"
 
     @Test("Unloading the module leaves the streams as they were without it")
     func unloading() async throws {
-        let names = modules.map { $0.info.name }
+        let names = sessionModules.map { $0.info.name }
         let without = "modules: { " + names.map { "\($0): \($0 == "sm" ? "off" : "on")" }.joined(separator: ", ") + " }"
-        try await play(modules: modules) { stage in
+        try await play(modules: sessionModules) { stage in
             let juliet = try await stage.enter("juliet@capulet.example/balcony")
             let romeo = try await stage.enter("\(romeoJID)/phone")
             try await romeo.enables()

@@ -4,18 +4,12 @@ import Testing
 @testable import Modules
 @testable import ServerKit
 
-private let modules: [any Module.Type] = [
-    SASL.self, Bind.self, StreamManagement.self, Roster.self, PresenceExchange.self, Messages.self, Offline.self,
-]
-private let sm = "xmlns='urn:xmpp:sm:3'"
-private let romeoJID = "romeo@montague.example"
-
 @Suite("Resuming streams (XEP-0198 §5)") struct StreamResumptionTests {
     // MARK: Resuming
 
     @Test("After a broken connection the client gets what it missed, and nobody saw it leave")
     func resuming() async throws {
-        try await play(modules: modules) { stage in
+        try await play(modules: sessionModules) { stage in
             let juliet = try await stage.enter("juliet@capulet.example/balcony")
             let romeo = try await stage.enter("\(romeoJID)/phone")
             try await makeFriends(romeo, juliet)
@@ -48,7 +42,7 @@ private let romeoJID = "romeo@montague.example"
 
     @Test("A client may resume while the old connection is still open, which then ends")
     func takeover() async throws {
-        try await play(modules: modules) { stage in
+        try await play(modules: sessionModules) { stage in
             let romeo = try await stage.enter("\(romeoJID)/phone")
             let id = try await romeo.enables()
             let again = try await stage.returns()
@@ -61,7 +55,7 @@ private let romeoJID = "romeo@montague.example"
 
     @Test("Sessions of others, sessions that never were, and nonsense cannot be resumed; the client may bind instead")
     func refusedResumption() async throws {
-        try await play(modules: modules) { stage in
+        try await play(modules: sessionModules) { stage in
             let romeo = try await stage.enter("\(romeoJID)/phone")
             let id = try await romeo.enables()
             try await stage.account("tybalt@montague.example")
@@ -86,7 +80,7 @@ private let romeoJID = "romeo@montague.example"
 
     @Test("A resumption with a number that is too high fails, and the session waits on")
     func resumptionTooHigh() async throws {
-        try await play(modules: modules) { stage in
+        try await play(modules: sessionModules) { stage in
             let romeo = try await stage.enter("\(romeoJID)/phone")
             let id = try await romeo.enables()
             await romeo.vanishes()
@@ -101,7 +95,7 @@ private let romeoJID = "romeo@montague.example"
 
     @Test("A client that forgot what it acknowledged cannot resume, and learns what arrived")
     func forgetful() async throws {
-        try await play(modules: modules) { stage in
+        try await play(modules: sessionModules) { stage in
             let juliet = try await stage.enter("juliet@capulet.example/balcony")
             let romeo = try await stage.enter("\(romeoJID)/phone")
             let id = try await romeo.enables()
@@ -118,7 +112,7 @@ private let romeoJID = "romeo@montague.example"
 
     @Test("Of two connections that resume at a time the later one has the session")
     func twice() async throws {
-        try await play(modules: modules) { stage in
+        try await play(modules: sessionModules) { stage in
             let juliet = try await stage.enter("juliet@capulet.example/balcony")
             let romeo = try await stage.enter("\(romeoJID)/phone")
             let id = try await romeo.enables()
@@ -136,7 +130,7 @@ private let romeoJID = "romeo@montague.example"
 
     @Test("A long queue is sent as fast as the client reads it, and what is new comes afterwards")
     func longQueue() async throws {
-        try await play(modules: modules) { stage in
+        try await play(modules: sessionModules) { stage in
             let juliet = try await stage.enter("juliet@capulet.example/balcony")
             let romeo = try await stage.enter("\(romeoJID)/phone")
             let id = try await romeo.enables()
@@ -156,7 +150,7 @@ private let romeoJID = "romeo@montague.example"
 
     @Test("A client that said goodbye cannot come back")
     func closed() async throws {
-        try await play(modules: modules) { stage in
+        try await play(modules: sessionModules) { stage in
             let juliet = try await stage.enter("juliet@capulet.example/balcony")
             let romeo = try await stage.enter("\(romeoJID)/phone")
             try await makeFriends(romeo, juliet)
@@ -173,7 +167,7 @@ private let romeoJID = "romeo@montague.example"
 
     @Test("When the time is over the contacts learn it, and messages go to offline storage, requests back")
     func expiry() async throws {
-        try await play(modules: modules) { stage in
+        try await play(modules: sessionModules) { stage in
             let juliet = try await stage.enter("juliet@capulet.example/balcony")
             let romeo = try await stage.enter("\(romeoJID)/phone")
             try await makeFriends(romeo, juliet)
@@ -208,7 +202,7 @@ private let romeoJID = "romeo@montague.example"
 
     @Test("What one client leaves unread goes to the others only if they have not got it")
     func otherClients() async throws {
-        try await play(modules: modules) { stage in
+        try await play(modules: sessionModules) { stage in
             let juliet = try await stage.enter("juliet@capulet.example/balcony")
             let phone = try await stage.enter("\(romeoJID)/phone")
             let laptop = try await stage.enter("\(romeoJID)/laptop")
@@ -227,7 +221,7 @@ private let romeoJID = "romeo@montague.example"
 
     @Test("A client that came later than a message gets what the one before left unread")
     func laterClient() async throws {
-        try await play(modules: modules) { stage in
+        try await play(modules: sessionModules) { stage in
             let juliet = try await stage.enter("juliet@capulet.example/balcony")
             let phone = try await stage.enter("\(romeoJID)/phone")
             try await phone.enables()
@@ -242,7 +236,7 @@ private let romeoJID = "romeo@montague.example"
 
     @Test("A session that cannot be resumed ends with its connection, and loses nothing either")
     func withoutResumption() async throws {
-        try await play(modules: modules) { stage in
+        try await play(modules: sessionModules) { stage in
             let juliet = try await stage.enter("juliet@capulet.example/balcony")
             let romeo = try await stage.enter("\(romeoJID)/phone")
             try await romeo.enables("")
@@ -259,7 +253,7 @@ private let romeoJID = "romeo@montague.example"
 
     @Test("A client that takes the resource of one that is away gets what that one missed")
     func sameResource() async throws {
-        try await play(modules: modules) { stage in
+        try await play(modules: sessionModules) { stage in
             let juliet = try await stage.enter("juliet@capulet.example/balcony")
             let romeo = try await stage.enter("\(romeoJID)/phone")
             try await romeo.enables()
@@ -277,7 +271,7 @@ private let romeoJID = "romeo@montague.example"
 
     @Test("Sessions outlive a restart of the server, and contacts see nothing of it")
     func restart() async throws {
-        try await play(modules: modules) { stage in
+        try await play(modules: sessionModules) { stage in
             var juliet = try await stage.enter("juliet@capulet.example/balcony")
             let romeo = try await stage.enter("\(romeoJID)/phone", with: "<status>here</status>")
             try await makeFriends(romeo, juliet)
@@ -312,7 +306,7 @@ private let romeoJID = "romeo@montague.example"
 
     @Test("After a restart, those who do not come back leave in the end, and what they missed waits for them")
     func restartAndExpiry() async throws {
-        try await play(modules: modules) { stage in
+        try await play(modules: sessionModules) { stage in
             let juliet = try await stage.enter("juliet@capulet.example/balcony")
             let romeo = try await stage.enter("\(romeoJID)/phone")
             try await makeFriends(romeo, juliet)
@@ -338,7 +332,7 @@ private let romeoJID = "romeo@montague.example"
 
     @Test("What waited in sessions that were over when the server came back goes to offline storage")
     func overAtStart() async throws {
-        try await play(modules: modules) { stage in
+        try await play(modules: sessionModules) { stage in
             let juliet = try await stage.enter("juliet@capulet.example/balcony")
             let romeo = try await stage.enter("\(romeoJID)/phone")
             try await romeo.enables()
@@ -355,7 +349,7 @@ private let romeoJID = "romeo@montague.example"
 
     @Test("Stored sessions that cannot be read do not keep anybody from logging in")
     func unreadable() async throws {
-        try await play(modules: modules) { stage in
+        try await play(modules: sessionModules) { stage in
             let romeo = try await stage.enter("\(romeoJID)/phone")
             try await romeo.enables()
             stage.server.storage.rawMap("sessions", on: "montague.example").set(Array("{".utf8), "x", of: "romeo")
@@ -368,7 +362,7 @@ private let romeoJID = "romeo@montague.example"
 
     @Test("A session is resumed once: what was stored is gone after it was read, and after its time")
     func storedOnce() async throws {
-        try await play(modules: modules) { stage in
+        try await play(modules: sessionModules) { stage in
             let romeo = try await stage.enter("\(romeoJID)/phone")
             let id = try await romeo.enables()
             try await stage.restart()

@@ -6,8 +6,8 @@ final class TokenKeeper: TokenAuthority {
     private let host: ModuleHost
     private let options: FAST.Options
     private let store: MapStore<TokenSlots>
-    /// Accounts whose tokens are being changed, and who waits for that.
-    private var busy: [String: [CheckedContinuation<Void, Never>]] = [:]
+    /// One at a time changes the tokens of an account.
+    private let turns = NamedTurns()
 
     /// How exactly the time of the last use is kept where nothing else changes.
     private static let precision = Duration.seconds(3_600)
@@ -78,8 +78,8 @@ final class TokenKeeper: TokenAuthority {
         let wanted = request.wantedMechanism.flatMap { mechanisms(for: stream).contains($0) ? $0 : nil }
         guard success.token != nil || wanted != nil else { return nil }
         let account = success.localpart
-        await enter(account)
-        defer { leave(account) }
+        await turns.begin(account)
+        defer { turns.end(account) }
         do {
             // The account may have been removed, locked or given another password since it was looked up.
             guard let present = try await host.accounts.store.record(of: account), present.isLocked != true,
@@ -178,30 +178,9 @@ final class TokenKeeper: TokenAuthority {
     }
 
     func revoke(client: String, of account: String) async throws {
-        await enter(account)
-        defer { leave(account) }
+        await turns.begin(account)
+        defer { turns.end(account) }
         try await host.server.storage.durable(store.delete(client, of: account))
-    }
-
-    // MARK: One at a time
-
-    /// Waits until nobody else changes the account's tokens.
-    private func enter(_ account: String) async {
-        guard busy[account] != nil else {
-            busy[account] = []
-            return
-        }
-        await withCheckedContinuation { busy[account, default: []].append($0) }
-    }
-
-    private func leave(_ account: String) {
-        guard var waiting = busy[account], !waiting.isEmpty else {
-            busy[account] = nil
-            return
-        }
-        let next = waiting.removeFirst()
-        busy[account] = waiting
-        next.resume()
     }
 }
 

@@ -82,6 +82,6 @@ extension Account {
     /// The resources that get what is sent to the bare JID: available, and with a priority that is not negative
     /// (RFC 6121 §8.5.2.1.1).
     fileprivate var resourcesForMessages: [Resource] {
-        resources.filter { $0.isAvailable && $0.priority >= 0 }
+        resources.filter(\.takesMessages)
     }
 }

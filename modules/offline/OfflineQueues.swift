@@ -65,7 +65,7 @@ final class OfflineQueues: OfflineQueue {
     /// come after it (RFC 6120 §10.1): the account puts them off.
     func deliver(to resource: Resource) {
         let account = resource.account
-        guard resource.takesMessages, account[Count.self] != 0, !account[IsDelivering.self] else { return }
+        guard resource.isReader, account[Count.self] != 0, !account[IsDelivering.self] else { return }
         account[IsDelivering.self] = true
         account.suspend()
         Task { @ServerActor in
@@ -80,7 +80,7 @@ final class OfflineQueues: OfflineQueue {
             account.resume()
             // One that came meanwhile may read what this one left.
             let next = account.resources.first {
-                $0 !== resource && $0.takesMessages && $0.backlog <= Self.backlogLimit
+                $0 !== resource && $0.isReader && $0.backlog <= Self.backlogLimit
             }
             if isRead, let next { self.deliver(to: next) }
         }
@@ -95,8 +95,8 @@ final class OfflineQueues: OfflineQueue {
             let page = try await store.items(
                 of: account.name, ArchiveQuery(after: .sequence(position), limit: Self.pageSize))
             guard !page.isEmpty else { break }
-            guard let resource = account.resources.first(where: { $0 === first && $0.takesMessages })
-                ?? account.resources.first(where: \.takesMessages)
+            guard let resource = account.resources.first(where: { $0 === first && $0.isReader })
+                ?? account.resources.first(where: \.isReader)
             else { break }
             let delivered = hand(page, to: resource)
             if let last = delivered.last {
@@ -116,7 +116,7 @@ final class OfflineQueues: OfflineQueue {
         for (index, item) in page.enumerated() {
             if let message = message(of: item, resource.account) { resource.send(message) }
             // A stream that ended within `send` has not taken the message.
-            guard resource.takesMessages else { return page[..<index] }
+            guard resource.isReader else { return page[..<index] }
             if resource.backlog > Self.backlogLimit { return page[...index] }
         }
         return page[...]
@@ -127,8 +127,7 @@ final class OfflineQueues: OfflineQueue {
         do {
             var message = try Message(Element.parse(item.value))
             // A session that ended may have said already when the message was sent to its client first.
-            let isStamped = message.payload.children("delay", .delay).contains { $0.jid("from") == account.host.jid }
-            if !isStamped {
+            if message.delay(by: account.host.jid) == nil {
                 let stamp = Timestamp(microseconds: item.time)
                 message.payload.append(Delay(stamp: stamp, from: account.host.jid, reason: "Offline Storage").element)
             }
@@ -164,8 +163,8 @@ final class OfflineQueues: OfflineQueue {
 }
 
 extension Resource {
-    /// Whether it gets what is sent to the bare JID (RFC 6121 §8.5.2.1.1).
-    fileprivate var takesMessages: Bool {
-        isAvailable && priority >= 0 && account.resources.contains { $0 === self }
+    /// Whether it gets what is sent to the bare JID, and has not left within the same turn.
+    fileprivate var isReader: Bool {
+        takesMessages && account.resources.contains { $0 === self }
     }
 }

@@ -79,20 +79,15 @@ final class Node {
 
     // MARK: Taking turns
 
-    private var isBusy = false
-    private var waiting: [CheckedContinuation<Void, Never>] = []
+    private let turns = Turns()
 
     /// How many wait for their turn.
-    var waitingCount: Int { waiting.count }
+    var waitingCount: Int { turns.waitingCount }
 
     /// Does something with the node's items while nobody else does, in the order of the calls.
     func turn<Result>(_ body: @ServerActor () async throws -> Result) async rethrows -> Result {
-        if isBusy { await withCheckedContinuation { waiting.append($0) } }
-        isBusy = true
-        defer {
-            // The next one is busy from now on, or a newcomer would overtake it.
-            if waiting.isEmpty { isBusy = false } else { waiting.removeFirst().resume() }
-        }
+        await turns.begin()
+        defer { turns.end() }
         return try await body()
     }
 }

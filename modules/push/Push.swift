@@ -149,7 +149,7 @@ final class Push: Module {
     private func push(
         _ occasion: PushOccasion, to account: Account, _ registry: PushRegistry, _ delivery: PushDelivery
     ) {
-        let covered = account.resources.filter { $0.isAvailable && $0.priority >= 0 }
+        let covered = account.resources.filter(\.takesMessages)
             .reduce(into: Set<String>()) { $0.formUnion(registry.keys(of: $1)) }
         for key in registry.registrations(of: account).keys where !covered.contains(key) {
             delivery.push(occasion, key, of: account)

@@ -41,7 +41,7 @@ struct Handover {
     }
 
     private func deliver(_ message: Message, _ time: Duration) {
-        let others = account.resources.filter { $0.isAvailable && $0.priority >= 0 }
+        let others = account.resources.filter(\.takesMessages)
         let host = account.host
         let archiveID = message.payload.children("stanza-id", .stanzaIDs).first { $0.jid("by") == account.jid }?["id"]
         guard others.isEmpty else {

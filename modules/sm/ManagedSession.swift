@@ -219,8 +219,7 @@ final class ManagedSession: ResourceLink {
     private func stamped(_ item: UnacknowledgedQueue.Item, _ now: Duration) -> Stanza {
         guard case .message(var message) = item.stanza, now - item.time > .seconds(1) else { return item.stanza }
         let host = resource.account.host
-        let isStamped = message.payload.children("delay", .delay).contains { $0.jid("from") == host.jid }
-        guard !isStamped, !message.isError else { return item.stanza }
+        guard message.delay(by: host.jid) == nil, !message.isError else { return item.stanza }
         message.payload.append(Delay(stamp: date(of: item), from: host.jid).element)
         return .message(message)
     }

@@ -20,8 +20,8 @@ public final class AccountDirectory {
     /// Accounts that are being made or removed.
     private var changing: Set<String> = []
 
-    /// Accounts whose record is being changed, with those who wait to change it, too.
-    private var writers: [String: [CheckedContinuation<Void, Never>]] = [:]
+    /// One at a time changes an account's record: each reads what it changes.
+    private let writers = NamedTurns()
     /// Accounts that have resources although they are not in memory yet: their clients may resume what they had before
     /// the server was started. Nil while it is not known which.
     private var expected: Set<String>? = []
@@ -112,39 +112,22 @@ public final class AccountDirectory {
     /// Changes a password. Sessions go on.
     public func setPassword(_ password: String, of localpart: String) async throws {
         guard let host else { return }
-        await enter(localpart)
-        defer { leave(localpart) }
+        await writers.begin(localpart)
+        defer { writers.end(localpart) }
         try await store.setPassword(password, of: localpart, iterations: host.server.passwordIterations)
     }
 
     /// Adds keys of the present password: see ``AccountStore/add(_:of:to:)``.
     public func add(_ credentials: SCRAMCredentials, of version: Int, to localpart: String) async throws {
-        await enter(localpart)
-        defer { leave(localpart) }
+        await writers.begin(localpart)
+        defer { writers.end(localpart) }
         try await store.add(credentials, of: version, to: localpart)
-    }
-
-    /// Waits for whoever changes the account's record: each reads what it changes.
-    private func enter(_ localpart: String) async {
-        guard writers[localpart] != nil else {
-            writers[localpart] = []
-            return
-        }
-        await withCheckedContinuation { writers[localpart]?.append($0) }
-    }
-
-    private func leave(_ localpart: String) {
-        if writers[localpart]?.isEmpty == false {
-            writers[localpart]?.removeFirst().resume()
-        } else {
-            writers[localpart] = nil
-        }
     }
 
     /// Locks an account, whose sessions end, or unlocks it.
     public func setLocked(_ isLocked: Bool, _ localpart: String) async throws {
-        await enter(localpart)
-        defer { leave(localpart) }
+        await writers.begin(localpart)
+        defer { writers.end(localpart) }
         try await store.setLocked(isLocked, localpart)
         // One that is being loaded may have been read before.
         guard let account = await account(localpart) else { return }
@@ -165,8 +148,8 @@ public final class AccountDirectory {
         defer { changing.remove(localpart) }
         guard let account = await account(localpart) else { throw AccountError.unknown }
         host.hooks.accountRemoved.notify(AccountEvent(account: account))
-        await enter(localpart)
-        defer { leave(localpart) }
+        await writers.begin(localpart)
+        defer { writers.end(localpart) }
         try await store.remove(localpart)
         announce()
         for resource in account.resources {

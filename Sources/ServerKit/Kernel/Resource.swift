@@ -16,6 +16,8 @@ public final class Resource {
     public private(set) var isAvailable = false
     /// The priority of its presence; meaningless unless it is available. Read for every message.
     public private(set) var priority: Int8 = 0
+    /// Whether it gets what is sent to the bare JID. RFC 6121 §8.5.2.1.1.
+    public var takesMessages: Bool { isAvailable && priority >= 0 }
     /// Since when it has been available without a break, by the server's clock; nil while it is not.
     public private(set) var availableSince: Duration?
     /// Whether its end has begun.

@@ -1,8 +1,7 @@
 /// Lets one asker's questions to an archive be answered one after the other. See ``ArchiveRequest``.
 @ServerActor
 public final class ArchiveQueue {
-    private var isBusy = false
-    private var waiting: [CheckedContinuation<Void, Never>] = []
+    private let turns = Turns()
 
     public init() {}
 
@@ -12,15 +11,11 @@ public final class ArchiveQueue {
     public func run<Result: Sendable>(
         limit: Int, _ body: @ServerActor () async throws -> Result
     ) async throws -> Result {
-        guard waiting.count < limit else {
+        guard turns.waitingCount < limit else {
             throw StanzaError.resourceConstraint("Too many queries at the same time.")
         }
-        if isBusy { await withCheckedContinuation { waiting.append($0) } }
-        isBusy = true
-        defer {
-            // The next one's turn begins at once: nobody can come in between.
-            if waiting.isEmpty { isBusy = false } else { waiting.removeFirst().resume() }
-        }
+        await turns.begin()
+        defer { turns.end() }
         return try await body()
     }
 }

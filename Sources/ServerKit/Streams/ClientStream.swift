@@ -275,10 +275,13 @@ public final class ClientStream {
     }
 
     private func receive(_ element: Element, _ resource: Resource) throws(StreamError) {
-        if ["message", "presence", "iq"].contains(element.name) { resource.countReceived() }
         let stanza: Stanza?
-        do throws(StanzaError) { stanza = try Stanza.parse(element) } catch { return try refuse(element, error) }
+        do throws(StanzaError) { stanza = try Stanza.parse(element) } catch {
+            resource.countReceived()
+            return try refuse(element, error)
+        }
         guard let stanza else { throw StreamError(.unsupportedStanzaType) }
+        resource.countReceived()
         // RFC 6120 §8.1.2.1: the own full or bare JID, or nothing.
         if let from = stanza.from, from != resource.jid, from != resource.jid.bare {
             throw StreamError(.invalidFrom, "A stanza carried another sender's address.")
