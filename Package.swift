@@ -48,9 +48,10 @@ let package = Package(
             name: "StorageSQLite", dependencies: ["ServerKit", "CSQLite"], path: "modules/storage-sqlite",
             swiftSettings: strict),
         .target(name: "PubSub", dependencies: ["ServerKit"], path: "modules/pubsub", swiftSettings: strict),
+        .target(name: "MUC", dependencies: ["ServerKit"], path: "modules/muc", swiftSettings: strict),
         .target(
-            name: "Modules", dependencies: ["ServerKit", "StorageMemory", "StorageSQLite", "PubSub"] + nio,
-            path: "modules", exclude: ["storage-memory", "storage-sqlite", "pubsub"], swiftSettings: strict),
+            name: "Modules", dependencies: ["ServerKit", "StorageMemory", "StorageSQLite", "PubSub", "MUC"] + nio,
+            path: "modules", exclude: ["storage-memory", "storage-sqlite", "pubsub", "muc"], swiftSettings: strict),
         .target(
             name: "MartletCommand",
             dependencies: [
@@ -73,6 +74,7 @@ let package = Package(
         .testTarget(name: "CommandTests", dependencies: ["MartletCommand", "Modules", "StorageMemory", "martlet"]),
         .testTarget(
             name: "ModuleTests", dependencies: ["Modules", "PubSub", "StorageMemory", "StorageSQLite", "TestKit"]),
+        .testTarget(name: "MUCTests", dependencies: ["MUC", "Modules", "StorageMemory", "StorageSQLite", "TestKit"]),
         .testTarget(name: "PubSubTests", dependencies: ["PubSub", "Modules", "StorageSQLite", "TestKit"]),
     ],
     swiftLanguageModes: [.v6])

@@ -1,3 +1,4 @@
+import MUC
 import PubSub
 import ServerKit
 
@@ -9,5 +10,5 @@ public let bundledModules: [any Module.Type] = [
     LastActivity.self, Private.self, VCard.self, Register.self, ContactAddresses.self, Commands.self, Admin.self,
     Announce.self, Carbons.self, Blocking.self, SpamReports.self, Strangers.self, ExternalServices.self, Archive.self,
     ClientState.self, Push.self, SASL2.self, FAST.self, Clients.self, StreamLimits.self, PubSub.self, Bookmarks.self,
-    Avatars.self, VCard4.self, Displayed.self, Keys.self,
+    Avatars.self, VCard4.self, Displayed.self, Keys.self, MUC.self,
 ]

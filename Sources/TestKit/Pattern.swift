@@ -25,6 +25,11 @@ public struct StageError: Error, CustomStringConvertible {
         self.description = "\(description)\n  at \(place.file):\(place.line)"
     }
 
+    /// For steps that a test has of its own.
+    public init(_ description: String, file: String, line: Int) {
+        self.init(description, Place(file: file, line: line))
+    }
+
     /// Where in a test something was asked for.
     struct Place {
         let file: String

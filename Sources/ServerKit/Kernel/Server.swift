@@ -289,8 +289,8 @@ public final class Server {
         ((managers[domain]?.names ?? []) + (components[domain] == nil ? serverModules?.names ?? [] : [])).sorted()
     }
 
-    /// The resource with this full JID, if it is connected here.
-    func localResource(_ jid: JID) -> Resource? {
+    /// The resource with this full JID, if it is bound here.
+    public func localResource(_ jid: JID) -> Resource? {
         guard let localpart = jid.localpart, let resourcepart = jid.resourcepart else { return nil }
         return hosts[jid.domainpart]?.accounts.loadedAccount(localpart)?.resource(resourcepart)
     }

@@ -10,11 +10,13 @@ public protocol AccountKey {
     static var defaultValue: Value { get }
 }
 
-/// Values by the type that names them.
-struct Slots {
+/// Values by the type that names them: what modules keep with something that is not theirs.
+public struct Slots {
     private var values: [(key: ObjectIdentifier, value: Any)] = []
 
-    func value<Value>(_ key: Any.Type, default defaultValue: @autoclosure () -> Value) -> Value {
+    public init() {}
+
+    public func value<Value>(_ key: Any.Type, default defaultValue: @autoclosure () -> Value) -> Value {
         let id = ObjectIdentifier(key)
         for entry in values where entry.key == id {
             if let value = entry.value as? Value { return value }
@@ -22,7 +24,7 @@ struct Slots {
         return defaultValue()
     }
 
-    mutating func set(_ key: Any.Type, _ value: Any) {
+    public mutating func set(_ key: Any.Type, _ value: Any) {
         let id = ObjectIdentifier(key)
         if let index = values.firstIndex(where: { $0.key == id }) {
             values[index].value = value
@@ -31,12 +33,12 @@ struct Slots {
         }
     }
 
-    func contains(_ key: Any.Type) -> Bool {
+    public func contains(_ key: Any.Type) -> Bool {
         let id = ObjectIdentifier(key)
         return values.contains { $0.key == id }
     }
 
-    mutating func remove(_ key: Any.Type) {
+    public mutating func remove(_ key: Any.Type) {
         values.removeAll { $0.key == ObjectIdentifier(key) }
     }
 }

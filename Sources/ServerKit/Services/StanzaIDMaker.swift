@@ -1,14 +1,15 @@
-import ServerKit
-
 /// Makes stanza ids: UUIDs of version 7 (RFC 9562 §5.7), as XEP-0359 §2.1 recommends UUIDs.
 ///
 /// They begin with the time, so that an index over them grows at its end, where a page is in memory already; what that
 /// tells, the delay stamp tells those who see the id anyway. The 62 random bits make them unpredictable (XEP-0313 §3).
-struct StanzaIDMaker {
+public struct StanzaIDMaker {
     /// Random bytes for the next ids: asking the system for each would cost more than all the rest.
     private var random: ArraySlice<UInt8> = []
 
-    mutating func make(at time: Timestamp) -> String {
+    public init() {}
+
+    /// An id for something that happens now.
+    public mutating func make(at time: Timestamp) -> String {
         if random.count < 8 { random = Digest.randomBytes(512)[...] }
         let (milliseconds, rest) = UInt64(max(0, time.microseconds)).quotientAndRemainder(dividingBy: 1000)
         // RFC 9562 §6.2, method 3: the fraction of the millisecond in the bits behind the version.

@@ -1,0 +1,73 @@
+import ServerKit
+import TestKit
+import Testing
+
+@testable import MUC
+@testable import Modules
+
+@Suite("Entering a room (XEP-0045 §7.2)") struct EnteringTests {
+    @Test("Those who are there see who comes, who comes sees those who are there, and itself last (§7.2.2)")
+    func presence() async throws {
+        try await playRooms { stage in
+            let first = try await stage.enter("crone1@capulet.example/desktop")
+            let second = try await stage.enter("wiccarocks@montague.example/laptop")
+            let third = try await stage.enter("hag66@capulet.example/pda")
+            try await first.makesRoom(as: "firstwitch")
+            try await second.enters(as: "secondwitch")
+            await first.forgets()
+            try await third.sends(
+                "<presence id='n' to='\(coven)/thirdwitch'><show>away</show><x xmlns='http://jabber.org/protocol/muc'/></presence>"
+            )
+            try await third.receives(
+                """
+                <presence from='\(coven)/firstwitch' to='hag66@capulet.example/pda'>
+                <x xmlns='http://jabber.org/protocol/muc#user'><item affiliation='owner' role='moderator'/></x></presence>
+                """)
+            try await third.receives(
+                """
+                <presence from='\(coven)/secondwitch'>
+                <x xmlns='http://jabber.org/protocol/muc#user'><item affiliation='none' role='participant'/></x></presence>
+                """)
+            let own = try await third.receives(
+                """
+                <presence from='\(coven)/thirdwitch' id='n'><show>away</show>
+                <x xmlns='http://jabber.org/protocol/muc#user'><item affiliation='none' role='participant'/>
+                <status code='110'/></x></presence>
+                """)
+            #expect(!own.hasStatus(100))
+            try await third.receives("<message type='groupchat' from='\(coven)'><subject/></message>")
+            // Moderators see real JIDs, the others do not (§7.2.4).
+            let seen = try await first.receives("<presence from='\(coven)/thirdwitch'><show>away</show></presence>")
+            #expect(seen.item?["jid"] == "hag66@capulet.example/pda")
+            let hidden = try await second.receives("<presence from='\(coven)/thirdwitch'/>")
+            #expect(hidden.item?["jid"] == nil && !hidden.hasStatus(110))
+            try await stage.staysSilent()
+        }
+    }
+
+    @Test("What is said reaches everybody, with the id it had, and a newcomer as history (§7.4, §7.2.13)")
+    func talk() async throws {
+        try await playRooms { stage in
+            let first = try await stage.enter("crone1@capulet.example/desktop")
+            let second = try await stage.enter("wiccarocks@montague.example/laptop")
+            try await first.makesRoom(as: "firstwitch")
+            try await second.enters(as: "secondwitch")
+            await first.forgets()
+            try await first.says("Thrice the brinded cat", id: "hysf1v37")
+            for actor in [first, second] {
+                let heard = try await actor.receives(
+                    """
+                    <message from='\(coven)/firstwitch' type='groupchat' id='hysf1v37'><body>Thrice the brinded cat</body>
+                    <stanza-id xmlns='urn:xmpp:sid:0' by='\(coven)'/><occupant-id xmlns='urn:xmpp:occupant-id:0'/></message>
+                    """)
+                #expect(heard.child("x", .mucUser) == nil)
+            }
+            let third = try await stage.enter("hag66@capulet.example/pda")
+            let received = try await third.enters(as: "thirdwitch")
+            let history = try #require(received.first { $0.name == "message" })
+            #expect(history.text(of: "body") == "Thrice the brinded cat")
+            #expect(history.child("delay", .delay)?["from"] == coven)
+            #expect(received.last?.child("subject") != nil)
+        }
+    }
+}

@@ -1,0 +1,108 @@
+import ServerKit
+
+/// How changes of affiliation and role take effect. Who may make them, and how they are asked for, is decided elsewhere.
+extension Room {
+    /// Changes how somebody stands to the room, for good, and tells everybody who is here. XEP-0045 §9, §10.
+    ///
+    /// - Parameters:
+    ///   - jid: a bare JID or a domain.
+    ///   - nick: the nick to keep for it; nil leaves what there is.
+    ///   - actor: who does it; nil when the room does.
+    func setAffiliation(
+        _ new: Affiliation, of jid: JID, nick: String? = nil, actor: JID? = nil, reason: String? = nil
+    ) {
+        var affiliate = affiliates[jid] ?? Affiliate(affiliation: .none)
+        let old = affiliate.affiliation
+        affiliate.affiliation = new
+        if let nick { affiliate.nick = nick }
+        // The banned keep no nick, nor do those whom the room does not know any more.
+        if new == .outcast || new == .none && nick == nil { affiliate.nick = nil }
+        affiliate.reason = new == .outcast ? reason : nil
+        guard affiliate != affiliates[jid] ?? Affiliate(affiliation: .none) else { return }
+        setAffiliate(affiliate, of: jid)
+        guard old != new else { return }
+        let details = Details(reason: reason, actor: actor.flatMap(nick(of:)))
+        for occupant in occupants where occupant.bareJID == jid || occupant.bareJID.domainOnly == jid {
+            apply(affiliation(of: occupant.bareJID), to: occupant, details)
+        }
+        service.hooks.affiliationChanged.notify(
+            AffiliationEvent(room: self, jid: jid, old: old, new: new, actor: actor, reason: reason))
+    }
+
+    /// Gives an occupant the role that belongs to its new affiliation, or shows it out.
+    private func apply(_ new: Affiliation, to occupant: Occupant, _ details: Details) {
+        let old = occupant.affiliation
+        guard old != new else { return }
+        occupant.affiliation = new
+        var details = details
+        if new == .outcast {
+            // XEP-0045 §9.1.
+            details.statuses = [.banned]
+            return expel(occupant, details)
+        }
+        if new == .none, settings.isMembersOnly {
+            // XEP-0045 §9.4.
+            details.statuses = [.removedForAffiliation]
+            return expel(occupant, details)
+        }
+        let usual = new.initialRole(isModerated: settings.isModerated)
+        if new >= .admin {
+            occupant.role = .moderator
+        } else if old >= .admin {
+            // XEP-0045 §10.6, §10.8: one that loses it is no moderator any more.
+            occupant.role = usual
+        } else if occupant.role < usual {
+            // XEP-0045 §9.3: a member has voice.
+            occupant.role = usual
+        } else if new == .none, settings.isModerated, occupant.role == .participant {
+            occupant.role = .visitor
+        }
+        roleChanged(occupant, details)
+    }
+
+    /// Gives an occupant another role for this visit; `none` shows it out. XEP-0045 §8.2 to §8.4, §9.6, §9.7.
+    func setRole(_ role: Role, of occupant: Occupant, actor: JID? = nil, reason: String? = nil) {
+        guard occupant.role != role else { return }
+        var details = Details(reason: reason, actor: actor.flatMap(nick(of:)))
+        if role == .none {
+            details.statuses = [.kicked]
+            return expel(occupant, details)
+        }
+        occupant.role = role
+        roleChanged(occupant, details)
+    }
+
+    private func roleChanged(_ occupant: Occupant, _ details: Details) {
+        let wasShown = occupant.isShown
+        let isShown = settings.shownRoles.contains(occupant.role)
+        if wasShown, !isShown { hide(occupant) }
+        occupant.isShown = isShown
+        announce(occupant, details)
+        // Those who have become moderators see real JIDs from now on, and those who are hidden from others.
+        if occupant.role == .moderator { showAll(to: occupant) }
+        for session in occupant.sessions { store(session) }
+    }
+
+    /// To all but moderators an occupant whose role is not shown is not there.
+    private func hide(_ occupant: Occupant) {
+        let viewers = sessions.filter { $0.occupant !== occupant && $0.occupant.role != .moderator }
+        broadcast(
+            of: occupant, .unavailable, viewers: viewers,
+            { self.makePayload(of: occupant, .unavailable, jid: $0 ? occupant.primary?.jid : nil, Details()) },
+            own: { self.ownPayload(of: occupant, []) })
+    }
+
+    private func showAll(to viewer: Occupant) {
+        guard settings.whois != .anyone || occupants.contains(where: { !$0.isShown }) else { return }
+        for occupant in occupants where occupant !== viewer {
+            broadcast(
+                of: occupant, .available, viewers: viewer.sessions,
+                { _ in self.payload(of: occupant, for: viewer) }, own: { self.ownPayload(of: occupant, []) })
+        }
+    }
+
+    /// The nick of somebody who is here.
+    func nick(of jid: JID) -> String? {
+        (session(jid)?.occupant ?? occupants(of: jid.bare).first)?.nick
+    }
+}

@@ -1,0 +1,188 @@
+import ServerKit
+
+/// How somebody becomes an occupant. XEP-0045 §7.2.
+extension Room {
+    /// Somebody makes the room by entering it, and owns it from now on. XEP-0045 §10.1.1.
+    func enterAsCreator(_ presence: Presence) {
+        guard let jid = presence.from, let nick = presence.to?.resourcepart, let request = presence.child("x", .muc),
+            (try? PRECIS.nickname(nick)) != nil
+        else { return router.bounce(.presence(presence), .jidMalformed) }
+        setAffiliate(Affiliate(affiliation: .owner), of: jid.bare)
+        enter(presence, jid, nick, request, isCreator: true)
+    }
+
+    func enter(
+        _ presence: Presence, _ jid: JID, _ wanted: String, _ request: Element, isCreator: Bool = false
+    ) {
+        let current = session(jid)
+        let affiliation = affiliation(of: jid)
+        let event = EntryEvent(
+            room: self, jid: jid, affiliation: affiliation, presence: presence, request: request,
+            isInside: current != nil || !occupants(of: jid.bare).isEmpty)
+        switch service.hooks.occupantEntering.verdict(on: event) {
+        case .pass: break
+        case .drop: return
+        case .bounce(let error): return router.bounce(.presence(presence), error)
+        }
+        let nick: String
+        do throws(StanzaError) {
+            nick = try self.nick(wanted, for: jid, current?.occupant)
+        } catch {
+            return router.bounce(.presence(presence), error)
+        }
+        var statuses: [Status] = settings.whois == .anyone ? [.nonAnonymous] : []
+        if settings.isLogged { statuses.append(.loggingEnabled) }
+        if isCreator { statuses.append(.created) }
+        if nick != wanted { statuses.append(.nickAssigned) }
+        let session = place(jid, nick, affiliation, presence.asOccupant)
+        welcome(session, statuses, id: presence.id)
+        sendHistory(to: session, request.child("history"))
+        sendSubject(to: session)
+        store(session)
+        service.hooks.occupantEntered.notify(
+            OccupantEvent(room: self, occupant: session.occupant, session: session))
+    }
+
+    /// The nick that somebody gets who asks for `wanted`.
+    ///
+    /// - Throws: `.jidMalformed` for what is no nick, `.conflict` for one that somebody else has (XEP-0045 §7.2.8), and
+    ///   what features refuse it with.
+    func nick(_ wanted: String, for jid: JID, _ occupant: Occupant?) throws(StanzaError) -> String {
+        guard let prepared = try? PRECIS.nickname(wanted) else { throw .jidMalformed }
+        var event = NickEvent(room: self, jid: jid, nick: prepared, occupant: occupant)
+        service.hooks.nickWanted.transform(&event)
+        if case .bounce(let error) = service.hooks.nickWanted.verdict(on: event) { throw error }
+        // XEP-0045 §7.2.8: the clients of one account may share a nick.
+        if let other = self.occupant(nick: event.nick), other.bareJID != jid.bare { throw .conflict }
+        return event.nick
+    }
+
+    /// Puts a client where it belongs: where it was, with another one of its account, or at a new place.
+    private func place(
+        _ jid: JID, _ nick: String, _ affiliation: Affiliation, _ presence: Presence
+    ) -> Occupant.Session {
+        if let session = session(jid) {
+            // XEP-0045 §7.2.1: it has lost track of what it knew, and gets everything again.
+            if session.occupant.key != Room.key(of: nick) { changeNick(of: session, to: nick, presence) }
+            let isNews = !session.presence.payload.isEqual(to: presence.payload)
+            session.isUnverified = false
+            session.occupant.update(session, presence)
+            if isNews { announce(session.occupant, except: session) }
+            return session
+        }
+        let known = occupant(nick: nick)
+        let occupant =
+            known
+            ?? Occupant(
+                nick: nick, key: Room.key(of: nick), room: self.jid, bareJID: jid.bare, id: occupantID(of: jid.bare),
+                affiliation: affiliation, role: affiliation.initialRole(isModerated: settings.isModerated))
+        let session = Occupant.Session(jid, occupant, presence, now: service.now)
+        if known == nil {
+            occupant.isShown = settings.shownRoles.contains(occupant.role)
+            insert(occupant)
+        }
+        insert(session)
+        announce(occupant, except: session)
+        return session
+    }
+
+    /// Shows a newcomer who is here, and itself last. XEP-0045 §7.2.2.
+    private func welcome(_ session: Occupant.Session, _ statuses: [Status], id: String?) {
+        let viewer = session.occupant
+        let others = occupants.filter { $0 !== viewer && isVisible($0, to: viewer) }
+            .map { (from: $0.jid, language: $0.primary?.presence.language, payload: self.payload(of: $0, for: viewer)) }
+        var own = Presence(to: session.jid, from: viewer.jid, id: id)
+        own.payload = ownPayload(of: viewer, statuses)
+        own.language = viewer.primary?.presence.language
+        outbox.send {
+            for other in others {
+                var presence = Presence(to: session.jid, from: other.from)
+                presence.language = other.language
+                presence.payload = other.payload
+                self.router.route(presence)
+            }
+            self.router.route(own)
+        }
+    }
+
+    // MARK: Changes
+
+    /// An occupant's client sends other presence, or asks for another nick. XEP-0045 §7.6, §7.7.
+    func update(_ session: Occupant.Session, _ presence: Presence, nick wanted: String) {
+        let occupant = session.occupant
+        session.isUnverified = false
+        if Room.key(of: wanted) == occupant.key, wanted == occupant.nick {
+            occupant.update(session, presence.asOccupant)
+            announce(occupant, id: presence.id, of: session)
+            return store(session)
+        }
+        let nick: String
+        do throws(StanzaError) {
+            nick = try self.nick(wanted, for: session.jid, occupant)
+        } catch {
+            return router.bounce(.presence(presence), error)
+        }
+        if nick == occupant.nick {
+            // It keeps the one it has; the client is told under which nick it goes.
+            occupant.update(session, presence.asOccupant)
+            announce(occupant, selfStatuses: [.nickAssigned])
+        } else {
+            changeNick(of: session, to: nick, presence.asOccupant, selfStatuses: nick == wanted ? [] : [.nickAssigned])
+        }
+        store(session)
+    }
+
+    /// XEP-0045 §7.6. A client that shares its nick with others changes it alone.
+    func changeNick(
+        of session: Occupant.Session, to nick: String, _ presence: Presence, selfStatuses: [Status] = []
+    ) {
+        let old = session.occupant
+        let target = occupant(nick: nick)
+        if old.sessions.count == 1, target == nil || target === old {
+            announceNickChange(of: old, to: nick)
+            rename(old, to: nick)
+            old.update(session, presence)
+            return announce(old, selfStatuses: selfStatuses)
+        }
+        // It parts from the others of its account, and joins those that have the new nick.
+        let isGone = old.sessions.count == 1
+        let viewers = isGone ? sessions : [session]
+        announceNickChange(of: old, to: nick, viewers: viewers)
+        take(session)
+        let occupant =
+            target
+            ?? Occupant(
+                nick: nick, key: Room.key(of: nick), room: jid, bareJID: old.bareJID, id: old.id,
+                affiliation: old.affiliation, role: old.role)
+        if target == nil {
+            occupant.isShown = old.isShown
+            insert(occupant)
+        }
+        let moved = Occupant.Session(session.jid, occupant, presence, now: service.now)
+        insert(moved)
+        announce(occupant, selfStatuses: selfStatuses)
+        if !isGone { announce(old) }
+        store(moved)
+    }
+}
+
+extension Presence {
+    /// The presence as others are to see it: without what only the room may say. XEP-0045 §17.3.
+    var asOccupant: Presence {
+        var presence = self
+        presence.payload.removeChildren { child in
+            child.namespace == .muc || child.namespace == .mucUser || child.namespace == .occupantID
+        }
+        return presence
+    }
+}
+
+extension Element {
+    /// Whether both would be written in the same way.
+    func isEqual(to other: Element) -> Bool {
+        var (own, others) = (XMLWriter(), XMLWriter())
+        own.writeContent(of: self, in: .client)
+        others.writeContent(of: other, in: .client)
+        return own.bytes == others.bytes
+    }
+}

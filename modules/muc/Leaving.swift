@@ -1,0 +1,109 @@
+import ServerKit
+
+/// How occupants leave, by themselves or not. XEP-0045 §7.14, §8.2, §9.1, §10.9.
+extension Room {
+    /// A client leaves. XEP-0045 §7.14.
+    func leave(_ session: Occupant.Session, _ farewell: Presence) {
+        remove([session], Details(), farewell: farewell.farewell)
+    }
+
+    /// Removes all clients of an occupant, against their will.
+    ///
+    /// - Parameter details: why, such as status 307 for one that is kicked.
+    func expel(_ occupant: Occupant, _ details: Details) {
+        remove(occupant.sessions, details, farewell: nil)
+    }
+
+    /// Removes one client against its will.
+    func expel(_ session: Occupant.Session, _ details: Details) {
+        remove([session], details, farewell: nil)
+    }
+
+    /// Takes clients of one occupant out and tells those who are concerned.
+    private func remove(_ leaving: [Occupant.Session], _ details: Details, farewell: Presence?) {
+        guard let occupant = leaving.first?.occupant else { return }
+        let viewers = sessions
+        let oldPrimary = occupant.primary
+        let jid = leaving.last?.jid
+        for session in leaving {
+            take(session)
+            forgetStored(session)
+        }
+        let isGone = occupant.sessions.isEmpty
+        var own = details
+        own.statuses.append(.selfPresence)
+        let ownPayload = makePayload(of: occupant, .unavailable, jid: jid, own, farewell: farewell)
+        let from = occupant.jid
+        outbox.send {
+            for session in leaving {
+                var presence = Presence(to: session.jid, from: from, kind: .unavailable)
+                presence.payload = ownPayload
+                self.router.route(presence)
+            }
+        }
+        if isGone {
+            broadcast(
+                of: occupant, .unavailable, viewers: viewers.filter { $0.occupant !== occupant },
+                { self.makePayload(of: occupant, .unavailable, jid: $0 ? jid : nil, details, farewell: farewell) },
+                own: { ownPayload })
+        } else if oldPrimary !== occupant.primary {
+            // The others see it as its other client shows it.
+            announce(occupant)
+        }
+        for session in leaving {
+            service.hooks.occupantLeft.notify(OccupantEvent(room: self, occupant: occupant, session: session))
+        }
+        if isEmpty, !isDestroyed { service.becameEmpty(self) }
+    }
+
+    /// Something sent to an occupant came back. XEP-0045 §17.2: a client that cannot be reached any more is a ghost.
+    func receive(_ error: StanzaError, about session: Occupant.Session) {
+        guard error.meansGone else { return }
+        expel(session, Details(statuses: [.kicked, .removedForError], reason: "The connection was lost."))
+    }
+
+    /// Removes the room with everybody in it. XEP-0045 §10.9.
+    func destroy(alternate: JID? = nil, password: String? = nil, reason: String? = nil) {
+        let element = Element("destroy", .mucUser, ["jid": alternate?.description]) {
+            if let password { Element("password", text: password) }
+            if let reason { Element("reason", text: reason) }
+        }
+        let everybody = sessions
+        for session in everybody { take(session) }
+        outbox.send {
+            for session in everybody {
+                var presence = Presence(to: session.jid, from: session.occupant.jid, kind: .unavailable)
+                presence.payload = Element("presence", .client) {
+                    Element("x", .mucUser) {
+                        Element("item", nil, ["affiliation": "none", "role": "none"])
+                        element
+                        Status.selfPresence.element
+                    }
+                }
+                self.router.route(presence)
+            }
+        }
+        service.remove(self)
+    }
+}
+
+extension Presence {
+    /// What others see of a last presence: the text with which somebody leaves (XEP-0045 §7.14), and nothing else.
+    fileprivate var farewell: Presence {
+        var presence = self
+        presence.payload.removeChildren { !$0.is("status", .client) }
+        return presence
+    }
+}
+
+extension StanzaError {
+    /// Whether it says that nobody is there any more, rather than that something was not wanted. XEP-0045 §17.2.
+    var meansGone: Bool {
+        switch condition {
+        case .gone, .itemNotFound, .recipientUnavailable, .redirect, .remoteServerNotFound, .remoteServerTimeout,
+            .serviceUnavailable, .jidMalformed:
+            true
+        default: false
+        }
+    }
+}

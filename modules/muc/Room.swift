@@ -1,0 +1,175 @@
+import ServerKit
+
+/// A room while it is loaded: its settings, who is affiliated with it, who is in it. XEP-0045 §4.
+///
+/// What can be done with it is in extensions and features, a file each.
+@ServerActor
+final class Room {
+    /// `room@service`
+    let jid: JID
+    let service: Rooms
+    private(set) var record: RoomRecord
+    private(set) var affiliates: [JID: Affiliate]
+    /// In the order in which they came.
+    private(set) var occupants: [Occupant] = []
+    private var occupantsByKey: [String: Occupant] = [:]
+    /// All clients of all occupants.
+    private(set) var sessions: [Occupant.Session] = []
+    private var sessionsByJID: [JID: Occupant.Session] = [:]
+    let outbox: Outbox
+    var history = History()
+    /// When it last had something to do, by the server's clock.
+    var lastUse: Duration
+    /// How many still work on something for which it must stay loaded.
+    var pins = 0
+    private(set) var isDestroyed = false
+    private var slots = Slots()
+
+    init(_ jid: JID, _ service: Rooms, _ record: RoomRecord, affiliates: [JID: Affiliate] = [:]) {
+        self.jid = jid
+        self.service = service
+        self.record = record
+        self.affiliates = affiliates
+        outbox = Outbox(service.server.storage)
+        lastUse = service.now
+    }
+
+    /// The localpart.
+    var name: String { jid.localpart ?? "" }
+    var settings: RoomSettings { record.settings }
+    /// Whether only its owner may enter, who has still to say how it should be. XEP-0045 §10.1.
+    var isLocked: Bool { record.isLocked == true }
+    var router: Router { service.host.router }
+    var isEmpty: Bool { occupants.isEmpty }
+
+    subscript<Key: RoomKey>(key: Key.Type) -> Key.Value {
+        get { slots.value(key, default: Key.defaultValue) }
+        set { slots.set(key, newValue) }
+    }
+
+    // MARK: What is stored
+
+    /// Changes settings or subject, and stores them.
+    func change(_ body: (inout RoomRecord) -> Void) {
+        body(&record)
+        save()
+    }
+
+    func save() {
+        guard !isDestroyed else { return }
+        service.stores.write([
+            service.stores.rooms.setting(record, for: name),
+            settings.isPublic && !isLocked
+                ? service.stores.listed.setting(ListedRoom(settings), for: name)
+                : .delete(service.stores.listed.address, owner: name),
+        ])
+    }
+
+    /// How somebody stands to the room: as itself, or else as its domain does (XEP-0045 §9.1 bans whole domains).
+    /// Administrators of the service own its rooms.
+    func affiliation(of jid: JID) -> Affiliation {
+        if let affiliate = affiliates[jid.bare], affiliate.affiliation != .none { return affiliate.affiliation }
+        if service.ownsAllRooms(jid) { return .owner }
+        return affiliates[jid.domainOnly]?.affiliation ?? .none
+    }
+
+    /// Changes what the room keeps about a bare JID or a domain, and stores it. Nobody is told: see
+    /// ``setAffiliation(_:of:nick:actor:reason:)``.
+    func setAffiliate(_ affiliate: Affiliate, of jid: JID) {
+        affiliates[jid] = affiliate.isNothing ? nil : affiliate
+        guard !isDestroyed else { return }
+        let store = service.stores.affiliates
+        service.stores.write([
+            affiliate.isNothing
+                ? .deleteEntry(store.address, owner: name, key: jid.description)
+                : store.setting(affiliate, jid.description, of: name)
+        ])
+    }
+
+    /// The bare JIDs and domains with this affiliation, in order.
+    func affiliates(with affiliation: Affiliation) -> [(jid: JID, affiliate: Affiliate)] {
+        affiliates.filter { $0.value.affiliation == affiliation }.map { ($0.key, $0.value) }
+            .sorted { $0.jid.description < $1.jid.description }
+    }
+
+    // MARK: Who is here
+
+    /// The client of an occupant with this full JID.
+    func session(_ jid: JID) -> Occupant.Session? { sessionsByJID[jid] }
+
+    /// The occupant with this nick.
+    func occupant(nick: String) -> Occupant? { occupantsByKey[Room.key(of: nick)] }
+
+    /// The occupant that an account is here.
+    func occupants(of bareJID: JID) -> [Occupant] { occupants.filter { $0.bareJID == bareJID } }
+
+    func insert(_ occupant: Occupant) {
+        occupants.append(occupant)
+        occupantsByKey[occupant.key] = occupant
+    }
+
+    func insert(_ session: Occupant.Session) {
+        session.occupant.add(session)
+        sessions.append(session)
+        sessionsByJID[session.jid] = session
+    }
+
+    /// Takes a client out, and its occupant with the last one.
+    func take(_ session: Occupant.Session) {
+        let occupant = session.occupant
+        occupant.remove(session)
+        sessions.removeAll { $0 === session }
+        sessionsByJID[session.jid] = nil
+        guard occupant.sessions.isEmpty else { return }
+        takeName(of: occupant)
+        occupants.removeAll { $0 === occupant }
+    }
+
+    func rename(_ occupant: Occupant, to nick: String) {
+        takeName(of: occupant)
+        occupant.rename(to: nick, key: Room.key(of: nick))
+        occupantsByKey[occupant.key] = occupant
+    }
+
+    private func takeName(of occupant: Occupant) {
+        if occupantsByKey[occupant.key] === occupant { occupantsByKey[occupant.key] = nil }
+    }
+
+    /// Stores that a client is here and as whom, so that it need not come again after a restart.
+    func store(_ session: Occupant.Session) {
+        guard !isDestroyed else { return }
+        let occupant = session.occupant
+        let stored = StoredSession(
+            nick: occupant.nick, role: occupant.role, presence: session.presence.element.xml)
+        service.stores.sessions.set(stored, session.jid.description, of: name)
+    }
+
+    func forgetStored(_ session: Occupant.Session) {
+        guard !isDestroyed else { return }
+        service.stores.sessions.delete(session.jid.description, of: name)
+    }
+
+    /// Nothing is stored from here on.
+    func markDestroyed() { isDestroyed = true }
+
+    // MARK: Nicks and ids
+
+    /// The form of a nick in which it is compared. RFC 8266 §2.4.
+    nonisolated static func key(of nick: String) -> String {
+        (try? PRECIS.nicknameForComparison(nick)) ?? nick
+    }
+
+    /// What tells occupants apart, the same for all clients and visits of an account. XEP-0421 §3.1.
+    func occupantID(of bareJID: JID) -> String {
+        Base64.encode(
+            Digest.hmac(.sha256, key: Array(record.salt.utf8), Array(bareJID.description.utf8)))
+    }
+}
+
+extension ListedRoom {
+    init(_ settings: RoomSettings) {
+        self.init(
+            title: settings.title, description: settings.description, language: settings.language,
+            isOpen: !settings.isMembersOnly && settings.password == nil)
+    }
+}

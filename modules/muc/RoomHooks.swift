@@ -1,0 +1,170 @@
+import ServerKit
+
+/// Somebody wants a nick: by entering, or by changing the one it has.
+struct NickEvent {
+    let room: Room
+    /// The full JID.
+    let jid: JID
+    /// What it asks for; may be changed, which the client is told (XEP-0045 §7.2.2, status 210).
+    var nick: String
+    /// The occupant it is already; nil when it enters.
+    let occupant: Occupant?
+}
+
+/// Somebody wants to enter.
+struct EntryEvent {
+    let room: Room
+    /// The full JID.
+    let jid: JID
+    let affiliation: Affiliation
+    let presence: Presence
+    /// `<x xmlns='http://jabber.org/protocol/muc'/>`
+    let request: Element
+    /// Whether it is in the room already, with another client or the same.
+    let isInside: Bool
+}
+
+/// Something happened to an occupant.
+struct OccupantEvent {
+    let room: Room
+    let occupant: Occupant
+    let session: Occupant.Session
+}
+
+/// A message for everybody in a room.
+struct RoomMessageEvent {
+    let room: Room
+    let occupant: Occupant
+    let session: Occupant.Session
+    /// From the occupant's JID, as everybody will get it.
+    var message: Message
+    /// The id under which the room knows it, and under which the archive keeps it if it does. XEP-0359 §3.
+    let id: String
+    /// Whether it goes into history and archive. Chat states, markers and the like do not.
+    var isKept: Bool
+}
+
+/// A stanza for a room that is no groupchat message: an invitation, a request for voice.
+struct RoomStanzaEvent<Content: Sendable> {
+    let room: Room
+    /// Who sent it, if it is an occupant.
+    let occupant: Occupant?
+    let session: Occupant.Session?
+    let stanza: Content
+}
+
+/// A stanza from one occupant to another one's JID. XEP-0045 §7.5, §17.4.
+struct OccupantStanzaEvent {
+    let room: Room
+    let session: Occupant.Session
+    /// The nick it is for; there may be nobody with it.
+    let nick: String
+    let stanza: Stanza
+}
+
+/// How somebody stands to a room has changed.
+struct AffiliationEvent {
+    let room: Room
+    /// A bare JID or a domain.
+    let jid: JID
+    let old: Affiliation
+    let new: Affiliation
+    /// Who did it; nil when the room did.
+    let actor: JID?
+    let reason: String?
+}
+
+/// A room was made, changed or is being removed.
+struct RoomEvent {
+    let room: Room
+    /// Before the change.
+    var old: RoomSettings?
+}
+
+extension Hook where Event == NickEvent {
+    /// Somebody wants a nick: filter to refuse it, transform to give another one.
+    static var nickWanted: Self { Hook("muc.nick-wanted") }
+}
+
+extension Hook where Event == EntryEvent {
+    /// Somebody wants to enter: filter.
+    static var occupantEntering: Self { Hook("muc.occupant-entering") }
+}
+
+extension Hook where Event == OccupantEvent {
+    /// Somebody has entered and got everything that belongs to it: observe.
+    static var occupantEntered: Self { Hook("muc.occupant-entered") }
+    /// A client of an occupant has left: observe. If it was the last one, the occupant has no sessions.
+    static var occupantLeft: Self { Hook("muc.occupant-left") }
+}
+
+extension Hook where Event == RoomMessageEvent {
+    /// An occupant says something to everybody: filter to refuse it, transform, claim to act on it in place of passing
+    /// it on, observe once it is on its way.
+    static var roomMessage: Self { Hook("muc.room-message") }
+}
+
+extension Hook where Event == RoomStanzaEvent<Message> {
+    /// A message for the room itself that is not for everybody: claim.
+    static var messageToRoom: Self { Hook("muc.message-to-room") }
+}
+
+extension Hook where Event == RoomStanzaEvent<Presence> {
+    /// Presence for the room itself, or of a kind that has no meaning between occupants: claim.
+    static var presenceToRoom: Self { Hook("muc.presence-to-room") }
+}
+
+extension Hook where Event == OccupantStanzaEvent {
+    /// A message, or an IQ of any kind, from one occupant to another: claim.
+    static var occupantAddressed: Self { Hook("muc.occupant-addressed") }
+}
+
+extension Hook where Event == AffiliationEvent {
+    /// Observe.
+    static var affiliationChanged: Self { Hook("muc.affiliation-changed") }
+}
+
+extension Hook where Event == RoomEvent {
+    /// A room was made by somebody who is now its owner, and is locked yet: observe.
+    static var roomCreated: Self { Hook("muc.room-created") }
+    /// A room was read from the storage: observe.
+    static var roomLoaded: Self { Hook("muc.room-loaded") }
+    /// Its settings have changed: observe.
+    static var roomConfigured: Self { Hook("muc.room-configured") }
+    /// It is being removed; what it stored is still there: observe.
+    static var roomDestroyed: Self { Hook("muc.room-destroyed") }
+}
+
+/// The lists behind the hook points, looked up once.
+@ServerActor
+struct RoomHooks {
+    let nickWanted: HookList<NickEvent>
+    let occupantEntering: HookList<EntryEvent>
+    let occupantEntered: HookList<OccupantEvent>
+    let occupantLeft: HookList<OccupantEvent>
+    let roomMessage: HookList<RoomMessageEvent>
+    let messageToRoom: HookList<RoomStanzaEvent<Message>>
+    let presenceToRoom: HookList<RoomStanzaEvent<Presence>>
+    let occupantAddressed: HookList<OccupantStanzaEvent>
+    let affiliationChanged: HookList<AffiliationEvent>
+    let roomCreated: HookList<RoomEvent>
+    let roomLoaded: HookList<RoomEvent>
+    let roomConfigured: HookList<RoomEvent>
+    let roomDestroyed: HookList<RoomEvent>
+
+    init(_ hooks: HostHooks) {
+        nickWanted = hooks.list(.nickWanted)
+        occupantEntering = hooks.list(.occupantEntering)
+        occupantEntered = hooks.list(.occupantEntered)
+        occupantLeft = hooks.list(.occupantLeft)
+        roomMessage = hooks.list(.roomMessage)
+        messageToRoom = hooks.list(.messageToRoom)
+        presenceToRoom = hooks.list(.presenceToRoom)
+        occupantAddressed = hooks.list(.occupantAddressed)
+        affiliationChanged = hooks.list(.affiliationChanged)
+        roomCreated = hooks.list(.roomCreated)
+        roomLoaded = hooks.list(.roomLoaded)
+        roomConfigured = hooks.list(.roomConfigured)
+        roomDestroyed = hooks.list(.roomDestroyed)
+    }
+}

@@ -1,0 +1,106 @@
+import ServerKit
+
+/// What arrives at a room, and who takes care of it.
+extension Room {
+    func receive(_ stanza: Stanza) {
+        lastUse = service.now
+        guard let from = stanza.from, let to = stanza.to else { return }
+        let session = session(from)
+        session?.lastHeard = service.now
+        if stanza.isError { return receiveError(stanza, session) }
+        switch stanza {
+        case .presence(let presence): receive(presence, from, nick: to.resourcepart, session)
+        case .message(let message):
+            if let nick = to.resourcepart {
+                receive(message, for: nick, session)
+            } else {
+                receive(message, session)
+            }
+        case .iq(let iq):
+            if let nick = to.resourcepart {
+                receive(iq, for: nick, session)
+            } else if iq.isRequest {
+                service.answer(iq, in: self)
+            }
+        }
+    }
+
+    // MARK: Presence
+
+    private func receive(_ presence: Presence, _ from: JID, nick: String?, _ session: Occupant.Session?) {
+        switch presence.kind {
+        case .available:
+            guard let nick else {
+                // XEP-0045 §7.2.1: without a nick nobody enters.
+                return router.bounce(.presence(presence), .jidMalformed)
+            }
+            if let request = presence.child("x", .muc) { return enter(presence, from, nick, request) }
+            guard let session else { return router.route(Room.notInside(presence)) }
+            update(session, presence, nick: nick)
+        case .unavailable:
+            // XEP-0045 §17.3: from those who are not here it means nothing.
+            if let session { leave(session, presence) }
+        case .error: break
+        case .probe, .subscribe, .subscribed, .unsubscribe, .unsubscribed:
+            let event = RoomStanzaEvent(room: self, occupant: session?.occupant, session: session, stanza: presence)
+            _ = service.hooks.presenceToRoom.isClaimed(event)
+        }
+    }
+
+    /// What a client is told that thinks it is in a room and is not. XEP-0045 §7.2.18.
+    static func notInside(_ presence: Presence) -> Presence {
+        Presence(to: presence.from, from: presence.to, kind: .unavailable) {
+            Element("x", .mucUser) {
+                Element("item", nil, ["affiliation": "none", "role": "none"]) {
+                    Element("reason", text: "You are not in the room.")
+                }
+                for status in [Status.selfPresence, .kicked, .removedForError] { status.element }
+            }
+        }
+    }
+
+    // MARK: Messages and IQs
+
+    private func receive(_ message: Message, _ session: Occupant.Session?) {
+        guard message.kind == .groupchat else {
+            let event = RoomStanzaEvent(room: self, occupant: session?.occupant, session: session, stanza: message)
+            if !service.hooks.messageToRoom.isClaimed(event) { router.bounce(.message(message), .notAcceptable) }
+            return
+        }
+        // XEP-0045 §7.4: only occupants talk.
+        guard let session else { return router.bounce(.message(message), .notAcceptable) }
+        say(message, session)
+    }
+
+    private func receive(_ message: Message, for nick: String, _ session: Occupant.Session?) {
+        // XEP-0045 §7.5: not of type groupchat, and from occupants only.
+        guard message.kind != .groupchat else { return router.bounce(.message(message), .badRequest) }
+        guard let session else { return router.bounce(.message(message), .notAcceptable) }
+        let event = OccupantStanzaEvent(room: self, session: session, nick: nick, stanza: .message(message))
+        if !service.hooks.occupantAddressed.isClaimed(event) { router.bounce(.message(message), .itemNotFound) }
+    }
+
+    private func receive(_ iq: IQ, for nick: String, _ session: Occupant.Session?) {
+        guard let session else { return router.bounce(.iq(iq), .notAcceptable) }
+        let event = OccupantStanzaEvent(room: self, session: session, nick: nick, stanza: .iq(iq))
+        if !service.hooks.occupantAddressed.isClaimed(event) { router.bounce(.iq(iq), .itemNotFound) }
+    }
+
+    // MARK: Errors
+
+    /// Something that the room sent could not be delivered, or a request through it was answered by an error.
+    private func receiveError(_ stanza: Stanza, _ session: Occupant.Session?) {
+        guard let session else { return }
+        if case .iq(let iq) = stanza {
+            guard let nick = iq.to?.resourcepart else { return }
+            return receive(iq, for: nick, session)
+        }
+        let error: StanzaError? =
+            switch stanza {
+            case .message(let message): message.error
+            case .presence(let presence): presence.error
+            case .iq: nil
+            }
+        if let error { receive(error, about: session) }
+    }
+}

@@ -1,0 +1,270 @@
+import ServerKit
+
+/// The rooms of a service: loads them when they are needed, makes and removes them, and lets go of them when they are
+/// empty.
+@ServerActor
+final class Rooms {
+    typealias Handler = @ServerActor (Room, IQRequest) throws -> Element?
+    typealias SlowHandler = @ServerActor (Room, IQRequest) async throws -> Element?
+
+    let host: ModuleHost
+    let stores: RoomStores
+    let hooks: RoomHooks
+    var options: MUC.Options
+    private(set) var loaded: [String: Room] = [:]
+    private var mailboxes: [String: Mailbox] = [:]
+    private var waitingStanzas = 0
+    private var handlers: [HandlerKey: Body] = [:]
+    private var ids = StanzaIDMaker()
+
+    /// Stanzas that may wait for one room, and for all together.
+    private static let mailboxLimit = 2_000
+    private static let waitingLimit = 20_000
+    /// How long an empty room stays loaded.
+    private static let idleTime = Duration.seconds(60)
+
+    private struct HandlerKey: Hashable {
+        let kind: IQ.Kind
+        let name: String
+        let namespace: Namespace
+    }
+
+    private enum Body {
+        case now(Handler)
+        case later(SlowHandler)
+    }
+
+    init(_ host: ModuleHost, _ options: MUC.Options) {
+        self.host = host
+        self.options = options
+        stores = RoomStores(host)
+        hooks = RoomHooks(host.host.hooks)
+        host.claim(.addressArrived) {
+            self.receive($0.stanza)
+            return true
+        }
+        host.every(.seconds(30)) { self.evictIdle() }
+    }
+
+    var server: Server { host.server }
+    var now: Duration { host.clock.now }
+
+    /// A new id for a message. XEP-0359 §3.
+    func makeID() -> String { ids.make(at: host.clock.date) }
+
+    /// Whether somebody is as good as an owner in all rooms. XEP-0045 §5: a service-wide administrator.
+    func ownsAllRooms(_ jid: JID) -> Bool { host.host.isAdmin(jid) }
+
+    // MARK: Requests
+
+    /// Answers requests to rooms with this payload.
+    func answer(_ kind: IQ.Kind, _ name: String, _ namespace: Namespace, _ body: @escaping Handler) {
+        handlers[HandlerKey(kind: kind, name: name, namespace: namespace)] = .now(body)
+    }
+
+    /// Answers them after waiting for something. The world may have moved meanwhile.
+    func answer(_ kind: IQ.Kind, _ name: String, _ namespace: Namespace, later body: @escaping SlowHandler) {
+        handlers[HandlerKey(kind: kind, name: name, namespace: namespace)] = .later(body)
+    }
+
+    /// The kinds of a payload that rooms answer.
+    private func answers(_ query: Element) -> Bool {
+        [IQ.Kind.get, .set].contains {
+            handlers[HandlerKey(kind: $0, name: query.name, namespace: query.namespace)] != nil
+        }
+    }
+
+    /// A request to the room itself.
+    func answer(_ iq: IQ, in room: Room) {
+        guard let query = iq.query else { return }
+        switch handlers[HandlerKey(kind: iq.kind, name: query.name, namespace: query.namespace)] {
+        case .now(let body): host.answer(iq) { try body(room, $0) }
+        case .later(let body):
+            // Meanwhile it must not be let go of: a second one with the same name would know nothing of this.
+            room.pins += 1
+            host.answer(iq) { request in
+                defer { room.pins -= 1 }
+                return try await body(room, request)
+            }
+        case nil:
+            let error = answers(query) ? StanzaError.notAllowed : .serviceUnavailable
+            host.answer(iq) { _ in throw error }
+        }
+    }
+
+    // MARK: Stanzas
+
+    private func receive(_ stanza: Stanza) {
+        guard let name = stanza.to?.localpart else { return }
+        if let room = loaded[name] { return room.receive(stanza) }
+        // What tells that somebody is gone, or answers a question, concerns nobody who is not there.
+        guard waitingStanzas < Self.waitingLimit, mailboxes[name]?.count ?? 0 < Self.mailboxLimit else {
+            return host.router.bounce(stanza, .resourceConstraint)
+        }
+        waitingStanzas += 1
+        if let mailbox = mailboxes[name] { return mailbox.put(stanza) }
+        let mailbox = Mailbox(router: host.router)
+        mailboxes[name] = mailbox
+        mailbox.put(stanza)
+        load(name)
+    }
+
+    /// The room with this name, loaded if need be; nil when there is none or it cannot be read.
+    func room(_ name: String) async -> Room? {
+        if let room = loaded[name] { return room }
+        await withCheckedContinuation { continuation in
+            waiters[name, default: []].append(continuation)
+            if mailboxes[name] == nil {
+                mailboxes[name] = Mailbox(router: host.router)
+                load(name)
+            }
+        }
+        return loaded[name]
+    }
+
+    private var waiters: [String: [CheckedContinuation<Void, Never>]] = [:]
+
+    private func load(_ name: String) {
+        Task { @ServerActor in
+            do {
+                let limit = self.options.historyLimit
+                if let stored = try await self.stores.read(name, historyLimit: limit) {
+                    let room = Room(self.jid(name), self, stored)
+                    self.loaded[name] = room
+                    self.hooks.roomLoaded.notify(RoomEvent(room: room))
+                }
+                try await self.emptyMailbox(of: name)
+            } catch {
+                self.host.log.error("A room cannot be loaded", metadata: ["room": "\(name)", "reason": "\(error)"])
+                let failure = StanzaError(.internalServerError, .wait)
+                while self.handleFirst(name, { self.host.router.bounce($0, failure) }) {}
+            }
+            self.mailboxes[name] = nil
+            for waiter in self.waiters.removeValue(forKey: name) ?? [] { waiter.resume() }
+        }
+    }
+
+    private func emptyMailbox(of name: String) async throws {
+        while let stanza = mailboxes[name]?.first {
+            if loaded[name] == nil, let creator = stanza.creator {
+                // Whether it may be made depends on what its creator has made before.
+                let count = try await stores.made.entries(of: creator.description).count
+                handleFirst(name) { self.create(name, $0, count) }
+            } else {
+                handleFirst(name) { stanza in
+                    if let room = self.loaded[name] { room.receive(stanza) } else { self.refuse(stanza) }
+                }
+            }
+        }
+    }
+
+    @discardableResult
+    private func handleFirst(_ name: String, _ body: (Stanza) -> Void) -> Bool {
+        guard let mailbox = mailboxes[name], mailbox.handleFirst(body) else { return false }
+        waitingStanzas -= 1
+        return true
+    }
+
+    func jid(_ name: String) -> JID { JID(unchecked: name, domainpart: host.domain, resourcepart: nil) }
+
+    /// A stanza for a room that does not exist.
+    private func refuse(_ stanza: Stanza) {
+        switch stanza {
+        case .presence(let presence):
+            // XEP-0045 §7.2.18: a client that thinks it is in a room must learn that it is not.
+            if presence.kind == .available, !presence.has("x", .muc) {
+                host.router.route(Room.notInside(presence))
+            }
+        case .message(let message):
+            // XEP-0045 §7.4: whoever writes is no occupant.
+            host.router.bounce(stanza, message.kind == .groupchat ? .notAcceptable : .itemNotFound)
+        case .iq: host.router.bounce(stanza, .itemNotFound)
+        }
+    }
+
+    // MARK: Making and removing
+
+    /// Whether somebody may make rooms.
+    func mayCreate(_ jid: JID) -> Bool {
+        switch options.creators {
+        case .admins: host.host.isAdmin(jid)
+        case .users: jid.localpart != nil && server.host(jid.domainpart) != nil
+        case .anyone: true
+        }
+    }
+
+    /// Somebody enters a room that does not exist. XEP-0045 §10.1.
+    private func create(_ name: String, _ stanza: Stanza, _ count: Int) {
+        guard case .presence(let presence) = stanza, let creator = presence.from?.bare else { return }
+        guard mayCreate(creator) else {
+            // XEP-0045 §7.2.17, §10.1.1.
+            return host.router.bounce(stanza, .notAllowed)
+        }
+        guard count < options.roomsPerUser || host.host.isAdmin(creator) else {
+            return host.router.bounce(stanza, .resourceConstraint("You have made too many rooms already."))
+        }
+        let record = RoomRecord(
+            settings: options.newRoom, creator: creator, created: host.clock.date,
+            salt: RandomToken.make(bytes: 16), isLocked: true)
+        let room = Room(jid(name), self, record)
+        loaded[name] = room
+        room.enterAsCreator(presence)
+        // Refused like everybody else, as for a nick that is none.
+        guard !room.isEmpty else {
+            loaded[name] = nil
+            return
+        }
+        room.save()
+        stores.made.set(host.clock.date, name, of: creator.description)
+        hooks.roomCreated.notify(RoomEvent(room: room))
+    }
+
+    /// Makes a room without an occupant, such as for a hoster's own tools.
+    ///
+    /// - Returns: nil when there is one already.
+    func create(_ name: String, settings: RoomSettings, owner: JID) async -> Room? {
+        guard await room(name) == nil else { return nil }
+        // The world may have moved meanwhile: whoever was first has it.
+        guard loaded[name] == nil, mailboxes[name] == nil else { return nil }
+        let record = RoomRecord(
+            settings: settings, creator: owner, created: host.clock.date, salt: RandomToken.make(bytes: 16))
+        let room = Room(jid(name), self, record)
+        loaded[name] = room
+        room.setAffiliate(Affiliate(affiliation: .owner), of: owner.bare)
+        room.save()
+        stores.made.set(host.clock.date, name, of: owner.bare.description)
+        hooks.roomCreated.notify(RoomEvent(room: room))
+        return room
+    }
+
+    /// Removes a room in which nobody is any more.
+    func remove(_ room: Room) {
+        guard loaded[room.name] === room else { return }
+        hooks.roomDestroyed.notify(RoomEvent(room: room))
+        room.markDestroyed()
+        stores.remove(room.name, madeBy: room.record.creator)
+        loaded[room.name] = nil
+    }
+
+    /// The last occupant has left. XEP-0045 §10.9: what is not persistent goes away.
+    func becameEmpty(_ room: Room) {
+        if !room.settings.isPersistent || room.isLocked { remove(room) }
+    }
+
+    private func evictIdle() {
+        for (name, room) in loaded
+        where room.isEmpty && room.pins == 0 && room.outbox.isEmpty && now - room.lastUse > Self.idleTime {
+            loaded[name] = nil
+        }
+    }
+}
+
+extension Stanza {
+    /// Who would make the room if this is what comes first: somebody who enters. XEP-0045 §10.1.1.
+    fileprivate var creator: JID? {
+        guard case .presence(let presence) = self, presence.kind == .available, presence.has("x", .muc),
+            presence.to?.resourcepart != nil
+        else { return nil }
+        return presence.from?.bare
+    }
+}
