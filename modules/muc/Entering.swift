@@ -2,17 +2,8 @@ import ServerKit
 
 /// How somebody becomes an occupant. XEP-0045 §7.2.
 extension Room {
-    /// Somebody makes the room by entering it, and owns it from now on. XEP-0045 §10.1.1.
-    func enterAsCreator(_ presence: Presence) {
-        guard let jid = presence.from, let nick = presence.to?.resourcepart, let request = presence.child("x", .muc),
-            (try? PRECIS.nickname(nick)) != nil
-        else { return router.bounce(.presence(presence), .jidMalformed) }
-        setAffiliate(Affiliate(affiliation: .owner), of: jid.bare)
-        enter(presence, jid, nick, request, isCreator: true)
-    }
-
     func enter(
-        _ presence: Presence, _ jid: JID, _ wanted: String, _ request: Element, isCreator: Bool = false
+        _ presence: Presence, _ jid: JID, _ wanted: String, _ request: Element
     ) {
         let current = session(jid)
         let affiliation = affiliation(of: jid)
@@ -32,7 +23,8 @@ extension Room {
         }
         var statuses: [Status] = settings.whois == .anyone ? [.nonAnonymous] : []
         if settings.isLogged { statuses.append(.loggingEnabled) }
-        if isCreator { statuses.append(.created) }
+        // XEP-0045 §10.1.1.
+        if isNew { statuses.append(.created) }
         if nick != wanted { statuses.append(.nickAssigned) }
         let session = place(jid, nick, affiliation, presence.asOccupant)
         welcome(session, statuses, id: presence.id)
@@ -63,9 +55,12 @@ extension Room {
     ) -> Occupant.Session {
         if let session = session(jid) {
             // XEP-0045 §7.2.1: it has lost track of what it knew, and gets everything again.
-            if session.occupant.key != Room.key(of: nick) { changeNick(of: session, to: nick, presence) }
-            let isNews = !session.presence.payload.isEqual(to: presence.payload)
             session.isUnverified = false
+            if session.occupant.nick != nick {
+                changeNick(of: session, to: nick, presence)
+                return self.session(jid) ?? session
+            }
+            let isNews = !session.presence.payload.isEqual(to: presence.payload)
             session.occupant.update(session, presence)
             if isNews { announce(session.occupant, except: session) }
             return session
@@ -111,7 +106,7 @@ extension Room {
     func update(_ session: Occupant.Session, _ presence: Presence, nick wanted: String) {
         let occupant = session.occupant
         session.isUnverified = false
-        if Room.key(of: wanted) == occupant.key, wanted == occupant.nick {
+        if wanted == occupant.nick {
             occupant.update(session, presence.asOccupant)
             announce(occupant, id: presence.id, of: session)
             return store(session)

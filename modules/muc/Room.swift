@@ -20,6 +20,8 @@ final class Room {
     var history = History()
     /// When it last had something to do, by the server's clock.
     var lastUse: Duration
+    /// Whether it is being made by somebody who enters.
+    var isNew = false
     /// How many still work on something for which it must stay loaded.
     var pins = 0
     private(set) var isDestroyed = false

@@ -206,16 +206,24 @@ final class Rooms {
         let record = RoomRecord(
             settings: options.newRoom, creator: creator, created: host.clock.date,
             salt: RandomToken.make(bytes: 16), isLocked: true)
-        let room = Room(jid(name), self, record)
+        // XEP-0045 §10.1.1: whoever makes the room owns it.
+        let room = Room(jid(name), self, record, affiliates: [creator: Affiliate(affiliation: .owner)])
         loaded[name] = room
-        room.enterAsCreator(presence)
-        // Refused like everybody else, as for a nick that is none.
+        room.isNew = true
+        room.receive(stanza)
         guard !room.isEmpty else {
+            // Refused like everybody else, as for a nick that is none.
             loaded[name] = nil
             return
         }
+        finishCreating(room)
+    }
+
+    private func finishCreating(_ room: Room) {
+        room.isNew = false
+        for (jid, affiliate) in room.affiliates { room.setAffiliate(affiliate, of: jid) }
         room.save()
-        stores.made.set(host.clock.date, name, of: creator.description)
+        stores.made.set(host.clock.date, room.name, of: room.record.creator.description)
         hooks.roomCreated.notify(RoomEvent(room: room))
     }
 
