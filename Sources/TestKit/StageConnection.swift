@@ -50,7 +50,7 @@ final class MemoryTransport: StreamTransport, StageConnection {
         actor?.closed()
     }
 
-    func write(_ bytes: [UInt8]) {
+    func write(_ bytes: [UInt8], isUrgent: Bool) {
         backlog += bytes.count
         ServerActor.enqueue {
             self.backlog -= bytes.count

@@ -97,7 +97,8 @@ final class ManagedSession: ResourceLink {
         askedAt = clock.now
         askedThrough = queue.sent
         owner?.awaitAcknowledgement(self)
-        stream.send(StreamManagement.request)
+        // It goes with the stanza that is to be acknowledged, whenever that leaves.
+        stream.send(StreamManagement.request, isUrgent: false)
     }
 
     func acknowledge(_ h: UInt32) throws(UnacknowledgedQueue.HandledCountTooHigh) {

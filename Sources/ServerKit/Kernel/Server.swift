@@ -298,11 +298,11 @@ public final class Server {
     // MARK: Output
 
     /// Serialises into the one buffer that all streams share, and hands it to the stream.
-    func write(to stream: ClientStream, _ body: (inout XMLWriter) -> Void) {
+    func write(to stream: ClientStream, isUrgent: Bool = true, _ body: (inout XMLWriter) -> Void) {
         var writer = XMLWriter(inStream: true)
         swap(&writer, &self.writer)
         body(&writer)
-        stream.write(writer.bytes)
+        stream.write(writer.bytes, isUrgent: isUrgent)
         writer.removeAll()
         swap(&writer, &self.writer)
     }

@@ -211,7 +211,8 @@ public final class ClientStream {
 
     /// A language tag as RFC 5646 §2.1 writes it. Anything else would be copied into every stanza of the client.
     private static func languageTag(_ text: String) -> String? {
-        let isTag = (1...35).contains(text.utf8.count)
+        let isTag =
+            (1...35).contains(text.utf8.count)
             && text.allSatisfy { $0.isASCII && ($0.isLetter || $0.isNumber || $0 == "-") }
         return isTag ? text : nil
     }
@@ -300,10 +301,12 @@ public final class ClientStream {
     // MARK: Negotiation, for modules
 
     /// Sends an element that is no stanza, unless the stream has ended.
-    public func send(_ element: Element) {
+    ///
+    /// - Parameter isUrgent: whether the client waits for it; see ``StreamTransport/write(_:isUrgent:)``.
+    public func send(_ element: Element, isUrgent: Bool = true) {
         guard !isClosing else { return }
         if heldOutput == nil {
-            server.write(to: self) { $0.write(element, in: .client) }
+            server.write(to: self, isUrgent: isUrgent) { $0.write(element, in: .client) }
         } else {
             hold(.element(element))
         }
@@ -512,11 +515,11 @@ public final class ClientStream {
     }
 
     /// For the server's writer: what goes out.
-    func write(_ bytes: [UInt8]) {
+    func write(_ bytes: [UInt8], isUrgent: Bool) {
         if case .closed = phase { return }
         lastSent = server.clock.now
         bytes.withUnsafeBytes { trace("out", $0) }
-        transport.write(bytes)
+        transport.write(bytes, isUrgent: isUrgent)
         // A client that never reads must not fill the server's memory.
         if transport.backlog > server.limits.outputBacklog, finish(.lost) {
             log.info("Output limit exceeded", metadata: ["backlog": "\(transport.backlog)"])
@@ -527,6 +530,16 @@ public final class ClientStream {
 
 extension ClientStream: ResourceLink {
     public var backlog: Int { transport.backlog }
+
+    /// Whether nobody waits for this stanza: somebody else's presence.
+    private func mayWait(_ stanza: Stanza) -> Bool {
+        guard case .presence(let presence) = stanza else { return false }
+        switch presence.kind {
+        case .available, .unavailable: break
+        case .error, .probe, .subscribe, .subscribed, .unsubscribe, .unsubscribed: return false
+        }
+        return presence.from?.localpart != authenticated || presence.from?.domainpart != host?.domain
+    }
 
     public var details: [String: String] {
         var details = ["address": transport.peerAddress]
@@ -541,7 +554,7 @@ extension ClientStream: ResourceLink {
         // RFC 6120 §4.4: nothing follows the end tag.
         guard !isClosing else { return }
         if heldOutput == nil {
-            server.write(to: self) { $0.write(stanza) }
+            server.write(to: self, isUrgent: !mayWait(stanza)) { $0.write(stanza) }
         } else {
             hold(.stanza(stanza))
         }

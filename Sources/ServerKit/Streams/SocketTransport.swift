@@ -9,6 +9,9 @@ public final class SocketTransport: ChannelInboundHandler, StreamTransport {
     private let makeStream: @ServerActor (any StreamTransport) -> ClientStream?
     private var stream: ClientStream?
     private var pending: ByteBuffer?
+    private var departure = Departure.none
+    /// Whether it is among those that leave later.
+    private var isLate = false
     private var tlsHandler: TLSHandler?
     private let directTLS: TLSServer?
     public let peerAddress: String
@@ -75,28 +78,64 @@ public final class SocketTransport: ChannelInboundHandler, StreamTransport {
         return (pending?.readableBytes ?? 0) + (tlsHandler?.pendingBytes ?? 0) + (buffered ?? 0)
     }
 
-    public func write(_ bytes: [UInt8]) {
-        guard var buffer = pending else {
+    public func write(_ bytes: [UInt8], isUrgent: Bool) {
+        if var buffer = pending {
+            pending = nil  // Gives up the second reference, so that the bytes are appended in place.
+            buffer.writeBytes(bytes)
+            pending = buffer
+        } else {
             var buffer = channel.allocator.buffer(capacity: bytes.count)
             buffer.writeBytes(bytes)
             pending = buffer
-            ServerActor.loop.execute { ServerActor.assumeIsolated { self.flush() } }
-            return
         }
-        pending = nil  // Gives up the second reference, so that the bytes are appended in place.
-        buffer.writeBytes(bytes)
-        pending = buffer
+        if !isUrgent {
+            if departure == .none { departLater() }
+        } else if departure != .soon {
+            departure = .soon
+            ServerActor.loop.execute { ServerActor.assumeIsolated { self.flush() } }
+        }
     }
 
     private func flush() {
+        departure = .none
         guard let buffer = pending else { return }
         pending = nil
         channel.writeAndFlush(buffer, promise: nil)
     }
 
+    // MARK: What may wait
+
+    /// When what is pending leaves.
+    private enum Departure {
+        case none, soon, later
+    }
+
+    /// How long what is not urgent waits for something to go with.
+    private static let patience = TimeAmount.milliseconds(100)
+    /// The connections that have only such.
+    private static var late: [SocketTransport] = []
+
+    private func departLater() {
+        departure = .later
+        guard !isLate else { return }
+        isLate = true
+        Self.late.append(self)
+        guard Self.late.count == 1 else { return }
+        ServerActor.loop.assumeIsolated().scheduleTask(in: Self.patience) {
+            ServerActor.assumeIsolated {
+                let late = Self.late
+                Self.late = []
+                for transport in late {
+                    transport.isLate = false
+                    if transport.departure == .later { transport.flush() }
+                }
+            }
+        }
+    }
+
     public func startTLS(_ server: TLSServer) throws {
         flush()
-        let handler = TLSHandler(server: server)
+        let handler = TLSHandler(server: server, gathersWrites: false)
         tlsHandler = handler
         try channel.pipeline.syncOperations.addHandler(handler, position: .first)
     }

@@ -10,7 +10,10 @@ public protocol StreamTransport: AnyObject {
     /// Bytes that were written and have not left.
     var backlog: Int { get }
     /// Queues bytes; what is written within one turn leaves in one piece.
-    func write(_ bytes: [UInt8])
+    ///
+    /// - Parameter isUrgent: whether somebody waits for them. Others may stay for some milliseconds, to leave together
+    ///   with what comes next: that saves most of what they cost.
+    func write(_ bytes: [UInt8], isUrgent: Bool)
     /// Secures the connection, after what was written has left in plain text. ``ClientStream/secured(_:)`` follows.
     func startTLS(_ server: TLSServer) throws
     /// Stops or resumes taking bytes from the peer.

@@ -30,6 +30,7 @@ public final class TLSHandler: ChannelDuplexHandler {
     private var pendingWrites: [ByteBuffer] = []
     private var pendingPromises: [EventLoopPromise<Void>] = []
     private var status: Status = []
+    private let gathersWrites: Bool
 
     private struct Status: OptionSet {
         let rawValue: UInt16
@@ -50,8 +51,12 @@ public final class TLSHandler: ChannelDuplexHandler {
     }
 
     /// Secures a connection that was accepted.
-    public init(server: TLSServer) {
+    ///
+    /// - Parameter gathersWrites: whether what is flushed leaves at the end of the loop's turn, together with what is
+    ///   written until then, and not at once. Owners who gather for themselves save a turn.
+    public init(server: TLSServer, gathersWrites: Bool = true) {
         awaited = server
+        self.gathersWrites = gathersWrites
     }
 
     /// Secures a connection to another server.
@@ -61,6 +66,7 @@ public final class TLSHandler: ChannelDuplexHandler {
     ///   - serverName: the host to ask for and, if the context verifies, to expect, in ASCII form.
     ///   - applicationProtocols: what to offer, in order of preference.
     public init(client context: TLSContext, serverName: String, applicationProtocols: [String] = []) throws(TLSError) {
+        gathersWrites = true
         session = try TLSSession(
             client: context, serverName: serverName, applicationProtocols: applicationProtocols)
     }
@@ -203,7 +209,7 @@ public final class TLSHandler: ChannelDuplexHandler {
 
     public func flush(context: ChannelHandlerContext) {
         status.insert(.flushRequested)
-        scheduleFlush(context)
+        if gathersWrites { scheduleFlush(context) } else { flushNow(context) }
     }
 
     private func scheduleFlush(_ context: ChannelHandlerContext) {

@@ -18,7 +18,7 @@ final class Wire: StreamTransport {
         stream = ClientStream(server: server, transport: self)
     }
 
-    func write(_ bytes: [UInt8]) {
+    func write(_ bytes: [UInt8], isUrgent: Bool) {
         output += String(decoding: bytes, as: UTF8.self)
     }
 
