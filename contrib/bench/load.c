@@ -21,7 +21,7 @@
 
 struct options options = {
     .address = "127.0.0.1", .port = 5223, .domain = "bench.example", .password = "secret", .concurrency = 16,
-    .warmup = 100, .pairs = 50, .window = 10, .ack_every = 5, .sources = 200, .seconds = 5, .warmup_seconds = 2,
+    .warmup = 100, .pairs = 50, .window = 10, .senders = 10, .ack_every = 5, .sources = 200, .seconds = 5, .warmup_seconds = 2, .fill_seconds = 150,
     .settle = 2, .rate = 500, .timeout = 120, .counts = "1000"};
 
 bool sending, recording;
@@ -56,9 +56,7 @@ void record(struct series *series, double seconds) {
 
 /* --- What the server costs: CPU time and memory of all its processes. --- */
 
-struct snapshot { double wall, server, user, system, self; uint64_t delivered; };
-
-static struct snapshot snapshot(void) {
+struct snapshot snapshot(void) {
     struct snapshot s = {.wall = now(), .delivered = delivered};
     struct rusage usage;
     getrusage(RUSAGE_SELF, &usage);
@@ -84,7 +82,7 @@ static struct snapshot snapshot(void) {
     return s;
 }
 
-static void server_memory(long *rss, long *pss) {
+void server_memory(long *rss, long *pss) {
     *rss = *pss = 0;
     for (int i = 0; i < server_pid_count; i++) {
         char path[64], line[256];
@@ -120,7 +118,7 @@ static void print_latency(const char *name, struct series *series) {
     series->count = 0;
 }
 
-static void print_costs(struct snapshot a, struct snapshot b, double count) {
+void print_costs(struct snapshot a, struct snapshot b, double count) {
     double wall = b.wall - a.wall, cpu = b.server - a.server;
     double split = (b.user - a.user) + (b.system - a.system);
     printf("\"count\": %.0f, \"seconds\": %.3f, \"per_second\": %.1f, \"server_cpu_seconds\": %.4f, "
@@ -239,7 +237,8 @@ static void parse_options(int argc, char **argv) {
         {"mechanism", 1, 0, 'm'}, {"counts", 1, 0, 'n'}, {"concurrency", 1, 0, 'C'}, {"warmup", 1, 0, 'w'},
         {"pairs", 1, 0, 'P'}, {"window", 1, 0, 'W'}, {"ack-every", 1, 0, 'A'}, {"sources", 1, 0, 'S'},
         {"seconds", 1, 0, 'T'}, {"warmup-seconds", 1, 0, 'U'}, {"settle", 1, 0, 'e'}, {"rate", 1, 0, 'r'},
-        {"timeout", 1, 0, 'x'}, {0}};
+        {"timeout", 1, 0, 'x'}, {"senders", 1, 0, 'N'}, {"hang-up", 0, 0, 'H'},
+        {"fill-seconds", 1, 0, 'F'}, {0}};
     options.mode = argc > 1 ? argv[1] : "";
     options.rate = strcmp(options.mode, "paced") ? 0 : 500;
     for (int o; (o = getopt_long(argc - 1, argv + 1, "", longs, NULL)) != -1;) switch (o) {
@@ -277,11 +276,14 @@ static void parse_options(int argc, char **argv) {
         case 'e': options.settle = atof(optarg); break;
         case 'r': options.rate = atof(optarg); break;
         case 'x': options.timeout = atof(optarg); break;
+        case 'H': options.hang_up = true; break;
+        case 'N': options.senders = atoi(optarg); break;
+        case 'F': options.fill_seconds = atof(optarg); break;
         default: exit(2);
     }
     if (strcmp(options.mode, "login") && strcmp(options.mode, "chat") && strcmp(options.mode, "paced")
-        && strcmp(options.mode, "count")) {
-        fprintf(stderr, "usage: load login|chat|paced|count --connect ADDRESS:PORT --pids PID,... [option...]\n");
+        && strcmp(options.mode, "count") && strcmp(options.mode, "muc")) {
+        fprintf(stderr, "usage: load login|chat|paced|count|muc --connect ADDRESS:PORT --pids PID,... [option...]\n");
         exit(2);
     }
     if (options.window < 1 || options.window > RING || options.ack_every < 1 || options.sources < 1
@@ -291,11 +293,13 @@ static void parse_options(int argc, char **argv) {
 int main(int argc, char **argv) {
     parse_options(argc, argv);
     prepare();
+    bool in_order = true;
     printf("{");
     if (!strcmp(options.mode, "login")) login_mode();
     else if (!strcmp(options.mode, "count")) count_mode();
-    else chat_mode();
-    log_out();
+    else if (strcmp(options.mode, "muc")) chat_mode();
+    else in_order = muc_mode();
+    if (in_order) log_out();
     printf(", \"sm\": %s, \"carbons\": %s, \"mechanism\": \"%s\", \"iterations\": %d}\n",
            options.sm ? "true" : "false", options.carbons ? "true" : "false", mechanism_seen, iterations_seen);
     return 0;

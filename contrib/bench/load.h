@@ -1,4 +1,4 @@
-/* What the two halves of the load generator share: load.c measures, session.c speaks XMPP. */
+/* What the parts of the load generator share: load.c measures, session.c speaks XMPP, muc.c has the rooms. */
 #ifndef LOAD_H
 #define LOAD_H
 
@@ -40,11 +40,13 @@ struct connection {
 
 struct series { double *values; size_t count, capacity; };
 
+struct snapshot { double wall, server, user, system, self; uint64_t delivered; };
+
 struct options {
     const char *mode, *address, *domain, *password, *ca, *key_file, *mechanism, *counts;
-    int port, concurrency, warmup, pairs, window, ack_every, sources;
-    bool starttls, sm, carbons;
-    double seconds, warmup_seconds, settle, rate, timeout;
+    int port, concurrency, warmup, pairs, window, senders, ack_every, sources;
+    bool starttls, sm, carbons, hang_up;
+    double seconds, warmup_seconds, fill_seconds, settle, rate, timeout;
 };
 
 extern struct options options;
@@ -54,6 +56,9 @@ extern bool sending, recording;  /* whether arrivals call for new messages, and 
 double now(void);
 extern struct series arrivals, receipts;  /* latencies: until a message arrived, until it was acknowledged */
 void record(struct series *series, double seconds);
+struct snapshot snapshot(void);  /* the server's CPU time so far, and what was delivered */
+void print_costs(struct snapshot a, struct snapshot b, double count);
+void server_memory(long *rss, long *pss);
 __attribute__((noreturn, format(printf, 2, 3))) void fail(const struct connection *c, const char *format, ...);
 
 /* session.c */
@@ -69,6 +74,14 @@ void log_in(int target);         /* until so many users are logged in */
 void log_out(void);              /* in order, so that no server keeps a session for who may come back */
 void ask_archive(struct connection *c);  /* how much is in it: `archived` gets the answer */
 void send_message(struct connection *c, double due);
+bool attribute(const char *stanza, const char *name, char *out, size_t capacity);
+int message_id(char *out, size_t capacity, int sender, uint64_t sequence);
 __attribute__((format(printf, 2, 3))) void say(struct connection *c, const char *format, ...);
+
+/* muc.c */
+bool muc_mode(void);  /* false: nobody waits until the server has closed the streams in order */
+void room_presence(struct connection *c, const char *stanza);
+void room_message(struct connection *c, const char *stanza, const char *id, const char *from, bool is_ours);
+void room_answer(void);
 
 #endif

@@ -88,7 +88,7 @@ class Server:
         raise NotImplementedError
 
     def command(self, variant):
-        """Writes the configuration for a variant, a set of "sm", "carbons", "archive".
+        """Writes the configuration for a variant, a set of "sm", "carbons", "archive", "muc", "muc-archive".
 
         Returns the arguments to start with and the environment to add.
         """
@@ -172,10 +172,13 @@ class Martlet(Server):
     def configuration(self, variant):
         # All are on by default; a plain client leaves stream management and carbons unused.
         modules = ["sm: on", "carbons: on", f"archive: {'on' if 'archive' in variant else 'off'}", *self.module_lines]
+        rooms = f"archive: {'on' if 'muc-archive' in variant else 'off'}"
         path = self.folder / "martlet.yaml"
         path.write_text(f"data_directory: {self.folder}/data\n"
                         f"certificates: {self.folder}/certs\n"
                         f"hosts: {{ {DOMAIN}: {{}} }}\n"
+                        + (f"components: {{ conference.{DOMAIN}: {{ module: muc, {rooms} }} }}\n"
+                           if "muc" in variant else "") +
                         f'listen: {{ c2s: "127.0.0.1:{self.c2s}", c2s_tls: "127.0.0.1:{self.c2s_tls}" }}\n'
                         "modules:\n" + "".join(f"  {line}\n" for line in modules))
         return path
@@ -238,7 +241,10 @@ c2s_require_encryption = true
 ssl = {{ certificate = "{self.certificate}/fullchain.pem"; key = "{self.certificate}/privkey.pem" }}
 c2s_direct_tls_ssl = ssl
 VirtualHost "{DOMAIN}"
-""")
+""" + (f"""
+Component "conference.{DOMAIN}" "muc"
+modules_enabled = {{ {'"muc_mam"' if "muc-archive" in variant else ''} }}
+""" if "muc" in variant else ""))
         return ["prosody", "--config", str(path), "-F"], {}
 
 
@@ -259,8 +265,16 @@ class Ejabberd(Server):
     max_stanza_size: 262144
     backlog: 4096"""
         modules = ["mod_roster: {}", "mod_disco: {}"]
-        modules += [module for part, module in (("sm", "mod_stream_mgmt: {}"), ("carbons", "mod_carboncopy: {}"),
-                                                ("archive", "mod_mam: {default: always}")) if part in variant]
+        modules += [module for part, module in (("sm", "mod_stream_mgmt: {}"), ("carbons", "mod_carboncopy: {}"))
+                    if part in variant]
+        if "muc" in variant:
+            # Its own limits would keep out all but 200, and shape what occupants send.
+            modules += [f"mod_muc: {{host: conference.{DOMAIN}, max_users: 5000, max_users_presence: 5000, "
+                        "min_message_interval: 0, min_presence_interval: 0, room_shaper: none, "
+                        "default_room_options: {max_users: 5000"
+                        f"{', mam: true' if 'muc-archive' in variant else ''}}}}}"]
+        if variant & {"archive", "muc-archive"}:
+            modules += [f"mod_mam: {{default: {'always' if 'archive' in variant else 'never'}}}"]
         config = self.folder / "ejabberd.yml"
         config.write_text(f"""
 hosts: ["{DOMAIN}"]

@@ -183,7 +183,7 @@ static void answer_challenge(struct connection *c, const char *stanza) {
 
 /* --- Messages, as a client would write them: about 340 bytes. --- */
 
-static int message_id(char *out, size_t capacity, int sender, uint64_t sequence) {
+int message_id(char *out, size_t capacity, int sender, uint64_t sequence) {
     return snprintf(out, capacity, "%08x-%04x-4000-8000-%012llx", run_id, sender & 0xffff,
                     (unsigned long long)sequence);
 }
@@ -208,7 +208,7 @@ void send_message(struct connection *c, double due) {
     if (options.sm && c->sent % options.ack_every == 0) say(c, "<r xmlns='" SM "'/>");
 }
 
-static bool attribute(const char *stanza, const char *name, char *out, size_t capacity) {
+bool attribute(const char *stanza, const char *name, char *out, size_t capacity) {
     size_t name_length = strlen(name);
     const char *p = stanza + strcspn(stanza, " \t\r\n/>");
     while (*p) {
@@ -236,6 +236,7 @@ static void received_message(struct connection *c, const char *stanza) {
     attribute(stanza, "id", id, sizeof id);
     attribute(stanza, "from", from, sizeof from);
     snprintf(run, sizeof run, "%08x-", run_id);
+    if (!strcmp(type, "groupchat")) return room_message(c, stanza, id, from, !strncmp(id, run, strlen(run)));
     if (strncmp(id, run, strlen(run))) return;  /* the server's own news; one of ours would be missed in the end */
     struct connection *sender = connections[c->index ^ 1];
     uint64_t sequence = c->expected;
@@ -338,6 +339,7 @@ static void received_iq(struct connection *c, const char *stanza) {
             "<service-unavailable xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></iq>", id, to);
     } else if (c->state == BINDING && !strcmp(id, "bind")) set_up(c, stanza);
     else if (!strcmp(id, "archive")) received_count(c, stanza);
+    else if (!strcmp(id, "room")) room_answer();
     else if (c->state == SETUP && (!strcmp(id, "roster") || !strcmp(id, "carbons"))) arrived(c);
 }
 
@@ -380,6 +382,7 @@ static void received(struct connection *c, const char *stanza) {
     else if (is(stanza, "enabled")) { c->counts_in = true; arrived(c); }
     else if (is(stanza, "presence") && c->state == SETUP && attribute(stanza, "from", from, sizeof from)
              && !strcmp(from, c->jid)) arrived(c);
+    else if (is(stanza, "presence") && !strcmp(options.mode, "muc")) room_presence(c, stanza);
 }
 
 static void leave(struct connection *c) {

@@ -18,8 +18,9 @@ public struct Slots {
 
     public func value<Value>(_ key: Any.Type, default defaultValue: @autoclosure () -> Value) -> Value {
         let id = ObjectIdentifier(key)
-        for entry in values where entry.key == id {
-            if let value = entry.value as? Value { return value }
+        // By index: to iterate would copy the value of each entry that is passed.
+        for index in values.indices where values[index].key == id {
+            if let value = values[index].value as? Value { return value }
         }
         return defaultValue()
     }

@@ -70,6 +70,8 @@ public final class ClientStream {
     private var isSuspended: Bool { suspensions > 0 }
     /// What waits for the client to be told of its resource; nil if nothing needs to.
     private var heldOutput: [Output]?
+    /// Bytes written since it was last looked whether too many wait.
+    private var uncheckedBytes = 0
     private var isThrottled = false
     private var isReading = true
     private var flow = TokenBucket()
@@ -520,7 +522,10 @@ public final class ClientStream {
         lastSent = server.clock.now
         bytes.withUnsafeBytes { trace("out", $0) }
         transport.write(bytes, isUrgent: isUrgent)
-        // A client that never reads must not fill the server's memory.
+        // A client that never reads must not fill the server's memory. To ask for each stanza would be dear.
+        uncheckedBytes += bytes.count
+        guard uncheckedBytes > server.limits.outputBacklog / 16 else { return }
+        uncheckedBytes = 0
         if transport.backlog > server.limits.outputBacklog, finish(.lost) {
             log.info("Output limit exceeded", metadata: ["backlog": "\(transport.backlog)"])
             transport.close()
