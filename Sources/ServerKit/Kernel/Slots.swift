@@ -11,35 +11,47 @@ public protocol AccountKey {
 }
 
 /// Values by the type that names them: what modules keep with something that is not theirs.
+///
+/// They are read on the path of each stanza, so that neither a cast nor a copy is made. A key has one type of value,
+/// always: that is what the protocols of keys are for, and what the reading relies on.
 public struct Slots {
-    private var values: [(key: ObjectIdentifier, value: Any)] = []
+    private final class Box<Value> {
+        let value: Value
+
+        init(_ value: Value) {
+            self.value = value
+        }
+    }
+
+    private var boxes: [(key: ObjectIdentifier, box: AnyObject)] = []
 
     public init() {}
 
     public func value<Value>(_ key: Any.Type, default defaultValue: @autoclosure () -> Value) -> Value {
-        let id = ObjectIdentifier(key)
-        // By index: to iterate would copy the value of each entry that is passed.
-        for index in values.indices where values[index].key == id {
-            if let value = values[index].value as? Value { return value }
-        }
-        return defaultValue()
+        guard let index = index(of: key) else { return defaultValue() }
+        // `set` was called with the same key, whose type of value is this.
+        return unsafeDowncast(boxes[index].box, to: Box<Value>.self).value
     }
 
-    public mutating func set(_ key: Any.Type, _ value: Any) {
-        let id = ObjectIdentifier(key)
-        if let index = values.firstIndex(where: { $0.key == id }) {
-            values[index].value = value
+    public mutating func set<Value>(_ key: Any.Type, _ value: Value) {
+        let box = Box(value)
+        if let index = index(of: key) {
+            boxes[index].box = box
         } else {
-            values.append((id, value))
+            boxes.append((ObjectIdentifier(key), box))
         }
     }
 
-    public func contains(_ key: Any.Type) -> Bool {
-        let id = ObjectIdentifier(key)
-        return values.contains { $0.key == id }
-    }
+    public func contains(_ key: Any.Type) -> Bool { index(of: key) != nil }
 
     public mutating func remove(_ key: Any.Type) {
-        values.removeAll { $0.key == ObjectIdentifier(key) }
+        if let index = index(of: key) { boxes.remove(at: index) }
+    }
+
+    /// By index: to iterate would retain each entry that is passed.
+    private func index(of key: Any.Type) -> Int? {
+        let id = ObjectIdentifier(key)
+        for index in boxes.indices where boxes[index].key == id { return index }
+        return nil
     }
 }
