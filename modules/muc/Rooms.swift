@@ -10,6 +10,8 @@ final class Rooms {
     let host: ModuleHost
     let stores: RoomStores
     let hooks: RoomHooks
+    /// What features tell of rooms through disco.
+    let info = RoomInfo()
     var options: MUC.Options
     private(set) var loaded: [String: Room] = [:]
     private var mailboxes: [String: Mailbox] = [:]
