@@ -52,16 +52,22 @@ final class Disco: Module {
 
     /// XEP-0030 §4. Without items the result is empty, never an error (§7).
     private func items(_ request: IQRequest) async throws -> Element {
-        let items: [DiscoRegistry.Item]
+        var items: [DiscoRegistry.Item]
+        var set: ResultSetResponse?
         if let node = request.node {
             items = try await found(node, request).items(node: node, request: request)
         } else {
             items = request.host.disco.items(for: request)
+            if let page = try await request.host.disco.page(for: request) {
+                items += page.items
+                set = page.set
+            }
         }
         return Element("query", .discoItems, ["node": request.node]) {
             for item in items {
                 Element("item", nil, ["jid": item.jid.description, "node": item.node, "name": item.name])
             }
+            if let set { set.element }
         }
     }
 

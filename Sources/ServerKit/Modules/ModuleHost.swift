@@ -95,6 +95,13 @@ public final class ModuleHost {
         onUnload { disco.removeItems(id) }
     }
 
+    /// Lists in pages what lies below a component, which may be more than fits into one answer. XEP-0059.
+    public func listPages(_ page: @escaping DiscoRegistry.PageFinder) {
+        let disco = host.disco
+        disco.setPages(page)
+        onUnload { disco.setPages(nil) }
+    }
+
     /// Answers disco requests about a node of the host, and about those whose names begin with it and `#`.
     public func discoNode(_ name: String, _ node: any DiscoNode) {
         let disco = host.disco

@@ -36,6 +36,20 @@ public final class DiscoRegistry {
         }
     }
 
+    /// A part of what lies below a host that has too much for one answer. XEP-0059.
+    public struct Page: Sendable {
+        public let items: [Item]
+        public let set: ResultSetResponse?
+
+        public init(_ items: [Item], _ set: ResultSetResponse? = nil) {
+            self.items = items
+            self.set = set
+        }
+    }
+
+    /// Finds the page that a request asks for.
+    public typealias PageFinder = @ServerActor (IQRequest) async throws -> Page
+
     /// Finds the node with a name, if it is there.
     public typealias NodeFinder = @ServerActor (_ name: String, _ request: IQRequest) -> (any DiscoNode)?
 
@@ -43,6 +57,7 @@ public final class DiscoRegistry {
     private var identities: [Subject: [Identity]] = [:]
     private var forms: [Subject: [(id: Int, form: @ServerActor () -> DataForm?)]] = [:]
     private var items: [(id: Int, items: @ServerActor (IQRequest) -> [Item])] = []
+    private var pages: PageFinder?
     private var nodes: [String: any DiscoNode] = [:]
     private var finders: [(id: Int, subject: Subject, find: NodeFinder)] = []
     private var nextID = 0
@@ -62,6 +77,12 @@ public final class DiscoRegistry {
 
     /// What lies below the host or account that was asked.
     public func items(for request: IQRequest) -> [Item] { items.flatMap { $0.items(request) } }
+
+    /// The items of the host that come in pages; nil when it has none such.
+    public func page(for request: IQRequest) async throws -> Page? {
+        guard request.account == nil, let pages else { return nil }
+        return try await pages(request)
+    }
 
     /// What a module says about a node of the host or account that was asked.
     public func node(_ name: String, for request: IQRequest) -> (any DiscoNode)? {
@@ -113,6 +134,10 @@ public final class DiscoRegistry {
 
     func removeItems(_ id: Int) {
         items.removeAll { $0.id == id }
+    }
+
+    func setPages(_ pages: PageFinder?) {
+        self.pages = pages
     }
 
     func addFinder(_ subject: Subject, _ find: @escaping NodeFinder) -> Int {
