@@ -64,9 +64,13 @@ import Testing
             try await romeo.receives("<message><body>two</body></message>")
             try await romeo.receives("<message><body>three</body></message>")
             try await romeo.staysSilent()
+            // And not at once after the answer.
             try await romeo.sends("<a \(sm) h='1'/>")
+            try await romeo.staysSilent()
+            await stage.advance(by: .seconds(1))
             try await romeo.receives("<r \(sm)/>")
             try await romeo.sends("<a \(sm) h='3'/>")
+            await stage.advance(by: .seconds(1))
             try await romeo.staysSilent()
             // Said again, it means nothing.
             try await romeo.sends("<a \(sm) h='2'/>")
@@ -86,9 +90,37 @@ import Testing
             let error = try await romeo.receives("<message type='error'><error/></message>")
             #expect(error["from"] == nil)
             // The answers were stanzas, too.
-            try await romeo.sends("<a \(sm) h='2'/>")
+            try await romeo.sends("<a \(sm) h='1'/>")
+            await stage.advance(by: .seconds(1))
             try await romeo.receives("<r \(sm)/>")
             try await romeo.staysSilent()
+        }
+    }
+
+    @Test("A client that is sent a lot is asked now and then, one that is sent little at once")
+    func seldom() async throws {
+        try await play(modules: sessionModules) { stage in
+            let juliet = try await stage.enter("juliet@capulet.example/balcony")
+            let romeo = try await stage.enter("\(romeoJID)/phone")
+            try await romeo.enables()
+            try await juliet.writes("1", to: romeoJID)
+            try await romeo.receives("<message/>")
+            try await romeo.receives("<r \(sm)/>")
+            try await romeo.sends("<a \(sm) h='1'/>")
+            for number in 2...100 {
+                try await juliet.writes("\(number)", to: romeoJID)
+                try await romeo.receives("<message><body>\(number)</body></message>")
+            }
+            try await romeo.staysSilent()
+            try await juliet.writes("101", to: romeoJID)
+            try await romeo.receives("<message/>")
+            try await romeo.receives("<r \(sm)/>")
+            try await romeo.sends("<a \(sm) h='101'/>")
+            await stage.advance(by: .seconds(2))
+            try await romeo.staysSilent()
+            try await juliet.writes("102", to: romeoJID)
+            try await romeo.receives("<message/>")
+            try await romeo.receives("<r \(sm)/>")
         }
     }
 
@@ -102,6 +134,8 @@ import Testing
             try await romeo.receives("<message/>")
             try await romeo.receives("<r \(sm)/>")
             try await romeo.sends("<a \(sm) h='0'/>")
+            try await romeo.staysSilent()
+            await stage.advance(by: .seconds(1))
             try await romeo.staysSilent()
             try await juliet.writes("two", to: romeoJID)
             try await romeo.receives("<message/>")

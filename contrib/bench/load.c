@@ -281,9 +281,12 @@ static void parse_options(int argc, char **argv) {
         case 'F': options.fill_seconds = atof(optarg); break;
         default: exit(2);
     }
-    if (strcmp(options.mode, "login") && strcmp(options.mode, "chat") && strcmp(options.mode, "paced")
-        && strcmp(options.mode, "count") && strcmp(options.mode, "muc")) {
-        fprintf(stderr, "usage: load login|chat|paced|count|muc --connect ADDRESS:PORT --pids PID,... [option...]\n");
+    static const char *const modes[] = {"login", "chat", "paced", "count", "muc", "make-rooms", "ask-rooms"};
+    bool is_known = false;
+    for (size_t i = 0; i < sizeof modes / sizeof *modes; i++) is_known |= !strcmp(options.mode, modes[i]);
+    if (!is_known) {
+        fprintf(stderr, "usage: load login|chat|paced|count|muc|make-rooms|ask-rooms --connect ADDRESS:PORT "
+                "--pids PID,... [option...]\n");
         exit(2);
     }
     if (options.window < 1 || options.window > RING || options.ack_every < 1 || options.sources < 1
@@ -297,8 +300,9 @@ int main(int argc, char **argv) {
     printf("{");
     if (!strcmp(options.mode, "login")) login_mode();
     else if (!strcmp(options.mode, "count")) count_mode();
-    else if (strcmp(options.mode, "muc")) chat_mode();
-    else in_order = muc_mode();
+    else if (!strcmp(options.mode, "muc")) in_order = muc_mode();
+    else if (strstr(options.mode, "-rooms")) rooms_mode(*options.mode == 'm');
+    else chat_mode();
     if (in_order) log_out();
     printf(", \"sm\": %s, \"carbons\": %s, \"mechanism\": \"%s\", \"iterations\": %d}\n",
            options.sm ? "true" : "false", options.carbons ? "true" : "false", mechanism_seen, iterations_seen);

@@ -1,4 +1,5 @@
-/* What the parts of the load generator share: load.c measures, session.c speaks XMPP, muc.c has the rooms. */
+/* What the parts of the load generator share: load.c measures, session.c speaks XMPP, muc.c and rooms.c
+ * have rooms. */
 #ifndef LOAD_H
 #define LOAD_H
 
@@ -66,6 +67,10 @@ extern struct connection **connections;
 extern int epoll, ready, iterations_seen;
 extern char mechanism_seen[16];
 extern uint64_t delivered;
+/* What rooms send: presence, messages, and answers to requests with the id "room". Nil: not of interest. */
+extern void (*on_room_presence)(struct connection *c, const char *stanza);
+extern void (*on_room_message)(struct connection *c, const char *stanza, const char *id, const char *from, bool is_ours);
+extern void (*on_room_answer)(struct connection *c);
 const char *state_name(const struct connection *c);
 void prepare(void);
 void turn(int timeout);          /* one turn of the loop, waiting at most so many milliseconds */
@@ -78,10 +83,8 @@ bool attribute(const char *stanza, const char *name, char *out, size_t capacity)
 int message_id(char *out, size_t capacity, int sender, uint64_t sequence);
 __attribute__((format(printf, 2, 3))) void say(struct connection *c, const char *format, ...);
 
-/* muc.c */
+/* muc.c, rooms.c */
 bool muc_mode(void);  /* false: nobody waits until the server has closed the streams in order */
-void room_presence(struct connection *c, const char *stanza);
-void room_message(struct connection *c, const char *stanza, const char *id, const char *from, bool is_ours);
-void room_answer(void);
+void rooms_mode(bool makes);  /* makes rooms, or else asks them */
 
 #endif

@@ -46,7 +46,7 @@ static int nick(const struct connection *c, const char *from) {
     return index;
 }
 
-void room_presence(struct connection *c, const char *stanza) {
+static void heard_presence(struct connection *c, const char *stanza) {
     char from[160] = "", type[16] = "";
     if (!attribute(stanza, "from", from, sizeof from) || !strncmp(from, c->jid, strlen(c->jid))) return;
     attribute(stanza, "type", type, sizeof type);
@@ -76,7 +76,7 @@ void room_presence(struct connection *c, const char *stanza) {
     } else fail(c, "a presence of type %s: %s", type, stanza);
 }
 
-void room_answer(void) { answered++; }
+static void heard_answer(struct connection *c) { (void)c; answered++; }
 
 static void speak(int index) {
     struct occupant *o = &occupants[index];
@@ -103,7 +103,8 @@ static struct entry *next_entry(struct connection *c, int sender) {
     return entry;
 }
 
-void room_message(struct connection *c, const char *stanza, const char *id, const char *from, bool is_ours) {
+static void heard_message(
+    struct connection *c, const char *stanza, const char *id, const char *from, bool is_ours) {
     struct occupant *o = &occupants[c->index];
     int sender = nick(c, from);
     if (!is_ours) {
@@ -238,6 +239,9 @@ bool muc_mode(void) {
     message_id(run, sizeof run, 0, 0);
     room_length = snprintf(room, sizeof room, "room-%.8s@conference.%s", run, options.domain);
     log_in(size);
+    on_room_presence = heard_presence;
+    on_room_message = heard_message;
+    on_room_answer = heard_answer;
     occupants = calloc(size, sizeof *occupants);
     for (int i = 0; i < size; i++) occupants[i].seen = calloc(size, sizeof *occupants[i].seen);
     run_for(0.5);

@@ -70,6 +70,7 @@ class Server:
 
     name = ""
     is_durable = False  # whether what was acknowledged has to outlive SIGKILL
+    multiply_rooms = None  # makes so many stored rooms of so many
     salts_differ = False  # whether each account has its own salt, so that clients cannot share one derived key
 
     def __init__(self, work, certificate, accounts):
@@ -177,7 +178,7 @@ class Martlet(Server):
         path.write_text(f"data_directory: {self.folder}/data\n"
                         f"certificates: {self.folder}/certs\n"
                         f"hosts: {{ {DOMAIN}: {{}} }}\n"
-                        + (f"components: {{ conference.{DOMAIN}: {{ module: muc, {rooms} }} }}\n"
+                        + (f"components: {{ conference.{DOMAIN}: {{ module: muc, max_rooms: 100000, {rooms} }} }}\n"
                            if "muc" in variant else "") +
                         f'listen: {{ c2s: "127.0.0.1:{self.c2s}", c2s_tls: "127.0.0.1:{self.c2s_tls}" }}\n'
                         "modules:\n" + "".join(f"  {line}\n" for line in modules))

@@ -21,6 +21,9 @@ struct connection **connections;
 int epoll, ready, iterations_seen;
 char mechanism_seen[16];
 uint64_t delivered;
+void (*on_room_presence)(struct connection *c, const char *stanza);
+void (*on_room_message)(struct connection *c, const char *stanza, const char *id, const char *from, bool is_ours);
+void (*on_room_answer)(struct connection *c);
 static struct connection **dirty;
 static int opened, dirty_count;
 static SSL_CTX *tls;
@@ -236,8 +239,9 @@ static void received_message(struct connection *c, const char *stanza) {
     attribute(stanza, "id", id, sizeof id);
     attribute(stanza, "from", from, sizeof from);
     snprintf(run, sizeof run, "%08x-", run_id);
-    if (!strcmp(type, "groupchat")) return room_message(c, stanza, id, from, !strncmp(id, run, strlen(run)));
-    if (strncmp(id, run, strlen(run))) return;  /* the server's own news; one of ours would be missed in the end */
+    bool is_ours = !strncmp(id, run, strlen(run));
+    if (!strcmp(type, "groupchat") && on_room_message) return on_room_message(c, stanza, id, from, is_ours);
+    if (!is_ours) return;  /* the server's own news; one of ours would be missed in the end */
     struct connection *sender = connections[c->index ^ 1];
     uint64_t sequence = c->expected;
     message_id(expected_id, sizeof expected_id, sender->index, sequence);
@@ -339,7 +343,7 @@ static void received_iq(struct connection *c, const char *stanza) {
             "<service-unavailable xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></iq>", id, to);
     } else if (c->state == BINDING && !strcmp(id, "bind")) set_up(c, stanza);
     else if (!strcmp(id, "archive")) received_count(c, stanza);
-    else if (!strcmp(id, "room")) room_answer();
+    else if (!strcmp(id, "room")) on_room_answer(c);
     else if (c->state == SETUP && (!strcmp(id, "roster") || !strcmp(id, "carbons"))) arrived(c);
 }
 
@@ -382,7 +386,7 @@ static void received(struct connection *c, const char *stanza) {
     else if (is(stanza, "enabled")) { c->counts_in = true; arrived(c); }
     else if (is(stanza, "presence") && c->state == SETUP && attribute(stanza, "from", from, sizeof from)
              && !strcmp(from, c->jid)) arrived(c);
-    else if (is(stanza, "presence") && !strcmp(options.mode, "muc")) room_presence(c, stanza);
+    else if (is(stanza, "presence") && on_room_presence) on_room_presence(c, stanza);
 }
 
 static void leave(struct connection *c) {
@@ -560,7 +564,7 @@ void prepare(void) {
     getrlimit(RLIMIT_NOFILE, &files);
     files.rlim_cur = files.rlim_max;
     setrlimit(RLIMIT_NOFILE, &files);
-    for (const char *p = options.counts; p; p = strchr(p, ',') ? strchr(p, ',') + 1 : NULL)
+    for (const char *p = strstr(options.mode, "-rooms") ? NULL : options.counts; p; p = strchr(p, ',') ? strchr(p, ',') + 1 : NULL)
         if (atoi(p) > users) users = atoi(p);
     if (options.warmup > users) users = options.warmup;
     if ((rlim_t)users + 50 > files.rlim_cur) fail(NULL, "%d connections need a higher ulimit -n", users);

@@ -67,13 +67,13 @@ class Client:
                 return int(match[1])
             self.more()
 
-    def archive(self, after=""):
-        """Everything in the own archive after this id (XEP-0313): the last id, and id and body of each message."""
+    def archive(self, after="", to=None):
+        """Everything in the own archive, or that of a room, after this id (XEP-0313): the last id, and id and body of each message."""
         found = []
         while True:
             page = self.ask(
                 "set", "<query xmlns='urn:xmpp:mam:2'><set xmlns='http://jabber.org/protocol/rsm'><max>200</max>"
-                + (f"<after>{after}</after>" if after else "") + "</set></query>")
+                + (f"<after>{after}</after>" if after else "") + "</set></query>", to)
             if "type='error'" in page:
                 raise SystemExit(f"FAILED: the archive does not answer: {page[-300:]}")
             for result in re.findall(r"<result .*?</result>", page, re.S):

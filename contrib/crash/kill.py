@@ -3,7 +3,8 @@
 Senders write to somebody who is offline and, now and then, ask for a receipt: one by pinging its server, as RFC 6120
 §10.1 keeps the order and the server answers only when everything before is on disk; one by stream management's <r/>,
 whose h counts what the server took over (XEP-0198 §4); one by both. After the kill the recipient comes online and
-counts, and its archive and the senders' have every confirmed message exactly once (XEP-0313).
+counts, and its archive and the senders' have every confirmed message exactly once (XEP-0313). Meanwhile two talk in a room:
+see rooms.py.
 """
 import bisect
 import random
@@ -12,6 +13,7 @@ import threading
 import time
 
 from client import Client, Ended
+from rooms import SPEAKERS, Room
 
 SENDERS = {"anna": ("ping",), "berta": ("ack",), "clara": ("ping", "ack")}
 
@@ -87,11 +89,15 @@ def check_archives(server, round_number, state, ends):
 def run(server, rounds):
     for name in [*SENDERS, "receiver"]:
         server.add_user(name, "pw-" + name)
+    room = Room(server)
     confirmed, ends = {"ping": 0, "ack": 0}, {}
     for round_number in range(rounds):
         server.start()
-        state, stop = {}, threading.Event()
+        if round_number == 0:
+            room.make()
+        state, stop, heard = {}, threading.Event(), {name: [] for name in SPEAKERS}
         threads = [threading.Thread(target=load, args=(server, n, round_number, state, stop)) for n in SENDERS]
+        threads += [threading.Thread(target=room.speak, args=(n, round_number, heard[n], stop)) for n in SPEAKERS]
         for thread in threads:
             thread.start()
         time.sleep(random.uniform(0.15, 0.6))
@@ -105,6 +111,7 @@ def run(server, rounds):
         time.sleep(0.1)
         arrived = [(name, int(number)) for name, r, number in collect(server) if int(r) == round_number]
         check_archives(server, round_number, state, ends)
+        room.check(round_number, heard)
         server.kill() if round_number % 2 else server.stop()
         for name in SENDERS:
             numbers = [number for sender, number in arrived if sender == name]
@@ -114,4 +121,4 @@ def run(server, rounds):
     if min(confirmed.values()) < rounds:
         raise SystemExit(f"FAILED: only {confirmed} messages were confirmed; nothing was tested")
     print(f"ok: {rounds} kills, {confirmed['ping']} messages confirmed by IQs, {confirmed['ack']} by acknowledgements, "
-          "none lost, none twice, all in order, in the archives too")
+          f"none lost, none twice, all in order, in the archives too; {room.summary(rounds)}")

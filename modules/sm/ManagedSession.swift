@@ -29,6 +29,10 @@ final class ManagedSession: ResourceLink {
     private let base: UInt32
     /// When the client was asked for an acknowledgement that it owes; nil when it owes none.
     private(set) var askedAt: Duration?
+    /// When it was last asked, whether it has answered or not; nil on a new stream.
+    private var lastAskedAt: Duration?
+    /// Whether it will be asked in a moment.
+    private var isAskedLater = false
     /// What had been sent when it was asked.
     private var askedThrough: UInt32 = 0
     /// When the stream was lost.
@@ -92,9 +96,32 @@ final class ManagedSession: ResourceLink {
     }
 
     /// Asks the client what it got, unless it owes an answer already. XEP-0198 §4.
+    ///
+    /// Where much is going on it is asked once in a while: to answer each stanza costs both sides more than the stanza.
     private func askForAcknowledgement() {
-        guard askedAt == nil, case .attached(let stream) = link, !stream.isClosing else { return }
+        guard askedAt == nil, case .attached = link else { return }
+        if let lastAskedAt, clock.now - lastAskedAt < StreamManagement.askInterval,
+            queue.sent &- askedThrough < Self.unaskedLimit
+        {
+            guard !isAskedLater else { return }
+            isAskedLater = true
+            owner?.askLater(self)
+        } else {
+            askNow()
+        }
+    }
+
+    /// Stanzas after which it is asked in any case.
+    private static let unaskedLimit: UInt32 = 100
+
+    /// Asks, if there is anything that it was not asked about.
+    func askNow() {
+        isAskedLater = false
+        guard askedAt == nil, askedThrough != queue.sent || lastAskedAt == nil, case .attached(let stream) = link,
+            !stream.isClosing
+        else { return }
         askedAt = clock.now
+        lastAskedAt = askedAt
         askedThrough = queue.sent
         owner?.awaitAcknowledgement(self)
         // It goes with the stanza that is to be acknowledged, whenever that leaves.
@@ -171,6 +198,7 @@ final class ManagedSession: ResourceLink {
     func attach(_ stream: ClientStream) {
         lastDetails = [:]
         detachedAt = nil
+        lastAskedAt = nil
         resent = 0
         link = .resuming(stream)
     }

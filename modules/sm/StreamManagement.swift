@@ -49,6 +49,8 @@ final class StreamManagement: Module {
     private var sessions: [String: ManagedSession] = [:]
     /// Those that were asked for an acknowledgement; looked through now and then.
     private var asked: [ObjectIdentifier: ManagedSession] = [:]
+    /// Those that are to be asked soon.
+    private var askedLater: [ManagedSession] = []
     private var past = PastSessions()
     private var archive: SessionArchive?
     private var isStopping = false
@@ -133,6 +135,22 @@ final class StreamManagement: Module {
 
     func awaitAcknowledgement(_ session: ManagedSession) {
         asked[ObjectIdentifier(session)] = session
+    }
+
+    /// How often a client is asked at most, unless it was sent a lot.
+    static let askInterval = Duration.seconds(1)
+
+    /// Asks for an acknowledgement in a moment, together with others.
+    func askLater(_ session: ManagedSession) {
+        guard let host else { return }
+        if askedLater.isEmpty {
+            host.clock.after(Self.askInterval) { [weak self] in
+                let sessions = self?.askedLater ?? []
+                self?.askedLater = []
+                for session in sessions { session.askNow() }
+            }
+        }
+        askedLater.append(session)
     }
 
     /// Looks for clients that owe an acknowledgement.
@@ -287,6 +305,7 @@ final class StreamManagement: Module {
         }
         sessions = [:]
         asked = [:]
+        askedLater = []
     }
 
     // MARK: Restarts
