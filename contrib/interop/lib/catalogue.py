@@ -35,6 +35,8 @@ SCENARIOS = {
     "slixmpp_devices": Scenario(120),
     "slixmpp_pubsub": Scenario(180),
     "slixmpp_sasl2": Scenario(90),
+    "slixmpp_muc": Scenario(120),
+    "slixmpp_muc_rights": Scenario(120),
     "compliance": Scenario(90),
     "channel_binding": Scenario(60),
     "coturn": Scenario(90, ("coturn",)),
