@@ -37,6 +37,7 @@ SCENARIOS = {
     "slixmpp_sasl2": Scenario(90),
     "slixmpp_muc": Scenario(120),
     "slixmpp_muc_rights": Scenario(120),
+    "slixmpp_muc_archive": Scenario(120),
     "compliance": Scenario(90),
     "channel_binding": Scenario(60),
     "coturn": Scenario(90, ("coturn",)),

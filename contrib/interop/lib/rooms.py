@@ -56,8 +56,13 @@ class Occupant:
         """Sends a message to the room and returns its id."""
         return write(self.client, self.room, body, *payloads, kind="groupchat")
 
-    def leave(self, status: str | None = None) -> None:
+    async def leave(self, status: str | None = None) -> StanzaBase:
+        """Leaves and waits until the room says that it is so (XEP-0045 §7.14)."""
+        self.client.saw(lambda s: is_from(s, self.room) and s["type"] == "unavailable")
         self.client.send_presence(pto=self.jid, ptype="unavailable", pstatus=status)
+        seen = await self.sees_presence(self.nick, "unavailable")
+        expect("110" in codes(seen), f"no code 110: {seen}")
+        return seen
 
     async def sees(self, wanted, what: str, timeout: float = 10) -> StanzaBase:
         """The first stanza from this room that `wanted` accepts and nobody asked for before."""
@@ -108,6 +113,11 @@ class Occupant:
     def forget(self) -> None:
         """Drops what came from this room so far."""
         self.client.saw(lambda s: is_from(s, self.room))
+
+    async def fall_silent(self) -> None:
+        """Drops what the room had to say so far, what is on its way too."""
+        await self.settle()
+        self.forget()
 
 
 async def login(stage: Stage, name: str, *plugins: str) -> Client:
@@ -175,7 +185,7 @@ def is_subject(stanza: StanzaBase) -> bool:
 
 
 def codes(stanza: StanzaBase) -> set[str]:
-    """The status codes in a stanza (XEP-0045 §15.6)."""
+    """The status codes in a stanza (XEP-0045 §16.6)."""
     return {status.get("code") for status in stanza.xml.findall(f"{{{USER}}}x/{{{USER}}}status")}
 
 

@@ -83,12 +83,11 @@ async def making(stage: Stage, romeo: Client, juliet: Client, nurse: Client, mer
         await refused(info(romeo, vain), "item-not-found")
     with stage.step("a persistent room stays when all have left, and is not made anew"):
         for occupant in (owner, guest):
-            occupant.leave()
-            await occupant.sees_presence(occupant.nick, "unavailable")
+            await occupant.leave()
         again = await enter(juliet, room, "Juliet")
         expect("201" not in codes(again.presence) and stands(again.presence)[0] == "none", str(again.presence))
         expect(again.subject == "Changed by a guest", str(again.subject))
-        again.leave()
+        await again.leave()
 
 
 async def password(stage: Stage, romeo: Client, juliet: Client, nurse: Client, mercutio: Client) -> None:
@@ -304,8 +303,7 @@ async def affiliations(stage: Stage, romeo: Client, juliet: Client, nurse: Clien
         expect(await listed(romeo, room, affiliation="admin") == {juliet.boundjid.bare}, "not on the list")
     with stage.step("a change for somebody absent is told by the room (XEP-0045 §10.6)"):
         for occupant in (owner, guest):
-            await occupant.settle()
-            occupant.forget()
+            await occupant.fall_silent()
         await administer(romeo, room, {"affiliation": "member", "jid": nurse.boundjid.bare})
         for occupant in (owner, guest):
             seen = await occupant.sees(lambda s: s.name == "message" and item(s), "notice")
@@ -376,8 +374,7 @@ async def registration(stage: Stage, romeo: Client, juliet: Client, nurse: Clien
         expect(await reserved(juliet) == "Juliet", str(await reserved(juliet)))
         expect(await reserved(nurse) is None, str(await reserved(nurse)))
     with stage.step("nobody else has a reserved nick: by registration, by entering, by changing"):
-        guest.leave()
-        await guest.sees_presence("Juliet", "unavailable")
+        await guest.leave()
         await refused(register(nurse, "Juliet"), "conflict")
         await refused(enter(nurse, room, "Juliet"), "conflict")
         other = await enter(nurse, room, "Nurse")
@@ -468,8 +465,7 @@ async def destruction(stage: Stage, romeo: Client, juliet: Client, nurse: Client
     owner = await create(romeo, room, "Romeo", persistentroom="1")
     occupants = [owner, await enter(juliet, room, "Juliet"), await enter(nurse, room, "Nurse")]
     for occupant in occupants:
-        await occupant.settle()
-        occupant.forget()
+        await occupant.fall_silent()
     with stage.step("the owner destroys a room: all learn why, and where to go (XEP-0045 §10.9)"):
         await refused(destroy(juliet, room), "forbidden")
         await romeo["xep_0045"].destroy(JID(room), reason="Macbeth doth come.", altroom=JID(venue), timeout=10)
