@@ -259,8 +259,8 @@ def submission(kind: str, fields: dict[str, str | list[str]]) -> str:
 
 
 def values(xml: ET.Element, prefix: str = "") -> dict[str, list[str]]:
-    """The fields of a form inside `xml`; `prefix` is taken off their names."""
-    return {field.get("var").removeprefix(prefix): [value.text or "" for value in field.findall(f"{DATA}value")]
+    """The fields of a form inside `xml`, their values in alphabetical order; `prefix` is taken off their names."""
+    return {field.get("var").removeprefix(prefix): sorted(value.text or "" for value in field.findall(f"{DATA}value"))
             for field in xml.iter(f"{DATA}field") if field.get("var")}
 
 

@@ -190,6 +190,7 @@ class Prosody(Server):
         "the archive has a tombstone instead of what the author retracted (XEP-0424 §4)": "Prosody keeps the message",
         "its hash is in disco#info (XEP-0486 §3.3)": "Prosody has a field of its own",
         "SIGTERM and a start: sessions are resumed with their old ids, nothing lost, order kept": "Prosody forgets them",
+        "SIGTERM and a start: sessions are resumed, and nobody has to enter again": "Prosody forgets them",
         "contacts see no flicker of presence over a restart": "Prosody forgets sessions",
         "presence is known after a restart without being sent again": "Prosody forgets sessions",
     }
