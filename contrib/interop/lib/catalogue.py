@@ -44,6 +44,7 @@ SCENARIOS = {
     "coturn": Scenario(90, ("coturn",)),
     "profanity": Scenario(180, ("profanity", "tmux")),
     "profanity_omemo": Scenario(240, ("profanity", "tmux")),
+    "profanity_muc": Scenario(180, ("profanity", "tmux")),
     "mcabber": Scenario(90, ("mcabber", "tmux")),
     "gajim": Scenario(180, ("gajim", "gir1.2-secret-1", "python3-dbus", *DESKTOP)),
     "dino": Scenario(120, ("dino-im", *DESKTOP)),

@@ -72,9 +72,10 @@ async def entering(stage: Stage, occupants: list[Occupant]) -> None:
             await occupant.fall_silent()
     with stage.step("a presence without a nick is jid-malformed (XEP-0045 §7.2.1)"):
         client = juliet.client
-        client.send_raw(f"<presence to='bare@{stage.rooms}' id='no-nick'><x xmlns='{MUC}'/></presence>")
-        seen = await client.sees(lambda s: s.name == "presence" and s["type"] == "error", "error")
-        expect(seen["error"]["condition"] == "jid-malformed", str(seen))
+        for room in (romeo.room, f"nowhere@{stage.rooms}"):
+            client.send_raw(f"<presence to='{room}' id='no-nick'><x xmlns='{MUC}'/></presence>")
+            seen = await client.sees(lambda s: s.name == "presence" and s["type"] == "error", "error")
+            expect(seen["error"]["condition"] == "jid-malformed" and seen["id"] == "no-nick", str(seen))
 
 
 async def talking(stage: Stage, occupants: list[Occupant], stranger: Client) -> None:
