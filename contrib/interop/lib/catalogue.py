@@ -47,7 +47,9 @@ SCENARIOS = {
     "profanity_muc": Scenario(180, ("profanity", "tmux")),
     "mcabber": Scenario(90, ("mcabber", "tmux")),
     "gajim": Scenario(180, ("gajim", "gir1.2-secret-1", "python3-dbus", *DESKTOP)),
+    "gajim_muc": Scenario(180, ("gajim", "gir1.2-secret-1", "python3-dbus", *DESKTOP)),
     "dino": Scenario(120, ("dino-im", *DESKTOP)),
+    "dino_muc": Scenario(120, ("dino-im", *DESKTOP)),
 }
 
 SERVERS = {"martlet": (), "prosody": ("prosody", "prosody-modules")}

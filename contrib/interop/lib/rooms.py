@@ -15,6 +15,7 @@ from .steps import Failure, expect
 MUC = "http://jabber.org/protocol/muc"
 USER, ADMIN, OWNER = f"{MUC}#user", f"{MUC}#admin", f"{MUC}#owner"
 DATA, STANZA_ID, OCCUPANT_ID = "{jabber:x:data}", "{urn:xmpp:sid:0}stanza-id", "{urn:xmpp:occupant-id:0}occupant-id"
+PUBSUB, BOOKMARKS = "http://jabber.org/protocol/pubsub", "urn:xmpp:bookmarks:1"
 PLUGINS = ("xep_0045", "xep_0059", "xep_0249", "xep_0313", "xep_0410")
 
 
@@ -158,6 +159,31 @@ async def create(client: Client, room: str, nick: str, **fields) -> Occupant:
     await owner.settle()
     owner.forget()
     return owner
+
+
+async def bookmark(client: Client, room: str, name: str, nick: str) -> None:
+    """Has the account's clients enter a room by themselves (XEP-0402)."""
+    conference = f"<conference xmlns='{BOOKMARKS}' name='{name}' autojoin='true'><nick>{nick}</nick></conference>"
+    options = submission(f"{PUBSUB}#publish-options", {
+        "pubsub#persist_items": "true", "pubsub#max_items": "max", "pubsub#access_model": "whitelist",
+        "pubsub#send_last_published_item": "never"})
+    await client.ask("set", f"<pubsub xmlns='{PUBSUB}'><publish node='{BOOKMARKS}'><item id='{room}'>{conference}"
+                     f"</item></publish><publish-options>{options}</publish-options></pubsub>")
+
+
+async def prepare(stage: Stage, jid: str, room: str) -> tuple[Occupant, list[str]]:
+    """A room with a history for a client that is not running yet, bookmarked in its account under the nick Romeo.
+    Returns a peer that is in it, and what was said."""
+    juliet = await create(await login(stage, "juliet"), room, "Juliet", roomname="The Balcony", persistentroom="1")
+    said = [f"{number} of 5, said before" for number in range(1, 6)]
+    for body in said:
+        juliet.say(body)
+    await juliet.hears(*said)
+    account = stage.client(jid)
+    await account.login()
+    await bookmark(account, room, "The Balcony", "Romeo")
+    await account.logout()
+    return juliet, said
 
 
 async def settle(client: Client, service: str) -> None:
