@@ -1,7 +1,5 @@
 """A room in Dino under Xvfb: entered by a bookmark, with its history and what is said, and again after a restart."""
 
-import asyncio
-
 from lib.desktop import Desktop
 from lib.processes import end, until
 from lib.rooms import enter, item, prepare, stands
@@ -33,8 +31,10 @@ async def run(stage: Stage) -> None:
             juliet.say("Good night, good night! Parting is such sweet sorrow")
             await until(lambda: "Good night, good night! Parting is such sweet sorrow" in bodies(database), "row",
                         pause=0.5)
-        with stage.step("the room is on the screen"):
-            await asyncio.sleep(1)
+        with stage.step("what is typed into Dino's window is heard in the room"):
+            window = desktop.command("xdotool", "search", "--onlyvisible", "--class", "dino").split()[-1]
+            await desktop.type(window, "Sleep dwell upon thine eyes", above_bottom=38)
+            await juliet.sees(lambda s: s["body"] == "Sleep dwell upon thine eyes", "message")
             desktop.screenshot("room")
         with stage.step("Dino is in the room again after a restart of the server"):
             await stage.server.restart()
