@@ -189,6 +189,10 @@ class Prosody(Server):
             "refused: a moderation by a participant, of a message unheard of")},
         "the archive has a tombstone instead of what the author retracted (XEP-0424 §4)": "Prosody keeps the message",
         "its hash is in disco#info (XEP-0486 §3.3)": "Prosody has a field of its own",
+        **{title: "Prosody 0.12 has none" for title in (
+            "the service offers a search for rooms (XEP-0433 §4.1)",
+            "a public room tells how much is said in it, a hidden one does not (XEP-0502 §3.1)",
+            "the room has hats (XEP-0317 §2)", "the room has versions of its affiliations (XEP-0463 §4)")},
         "SIGTERM and a start: sessions are resumed with their old ids, nothing lost, order kept": "Prosody forgets them",
         "SIGTERM and a start: sessions are resumed, and nobody has to enter again": "Prosody forgets them",
         "contacts see no flicker of presence over a restart": "Prosody forgets sessions",

@@ -25,7 +25,7 @@ async def run(stage: Stage) -> None:
             desktop.spawn("dino-im")
             seen = await juliet.sees_presence("Romeo", timeout=45)
             expect(item(seen)["jid"].startswith(jid) and stands(seen)[1] == "participant", str(seen))
-        with stage.step("what was said before is in Dino's database, out of the room's archive"):
+        with stage.step("what was said before is in Dino's database"):
             await until(lambda: set(said) <= bodies(database), "rows", 30, pause=0.5)
         with stage.step("what the peer says in the room is in Dino's database"):
             juliet.say("Good night, good night! Parting is such sweet sorrow")
