@@ -2,14 +2,13 @@
 
 import asyncio
 import datetime
-import re
 
 from lib.client import Client, refused
 from lib.processes import until
-from lib.rooms import (MUC, USER, Occupant, codes, create, enter, info, is_from, is_subject, item, login, settle, stands,
-                       stanza_id, write)
+from lib.rooms import (MUC, USER, Occupant, codes, enter, info, is_from, is_subject, item, login, stands, stanza_id,
+                       write)
 from lib.stage import Stage
-from lib.steps import Failure, expect
+from lib.steps import expect
 
 COUNT = 20
 PING = "{urn:xmpp:ping}ping"

@@ -8,10 +8,9 @@ from slixmpp import JID
 from slixmpp.xmlstream import ET
 
 from lib.client import Client, refused
-from lib.rooms import (MUC, OCCUPANT_ID, USER, Occupant, administer, codes, configure, create, enter, info, item,
-                       login, occupant_id, settle, stanza_id, write)
+from lib.rooms import USER, Occupant, administer, codes, create, enter, info, login, occupant_id, stanza_id, write
 from lib.stage import Stage
-from lib.steps import Failure, expect
+from lib.steps import expect
 
 from .slixmpp_archive import MAM, page, pages, same
 from .slixmpp_pubsub import PNG

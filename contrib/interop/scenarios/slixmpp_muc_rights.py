@@ -4,10 +4,10 @@ registration, invitations, the end of a room; and what clients need for OMEMO in
 from slixmpp import JID
 
 from lib.client import Client, refused
-from lib.rooms import (ADMIN, DATA, MUC, OWNER, USER, Occupant, administer, codes, configuration, configure, create,
+from lib.rooms import (ADMIN, DATA, MUC, OWNER, USER, administer, codes, configuration, configure, create,
                        enter, info, is_from, item, listed, login, settle, stands, submission, values, write)
 from lib.stage import Stage
-from lib.steps import Failure, expect
+from lib.steps import expect
 
 REGISTER, CONFERENCE = "jabber:iq:register", "jabber:x:conference"
 RSM = "http://jabber.org/protocol/rsm"
