@@ -39,6 +39,7 @@ SCENARIOS = {
     "slixmpp_muc_rights": Scenario(120),
     "slixmpp_muc_archive": Scenario(120),
     "slixmpp_muc_modern": Scenario(90),
+    "slixmpp_muc_hostile": Scenario(120),
     "slixmpp_muc_restart": Scenario(180),
     "compliance": Scenario(90),
     "channel_binding": Scenario(60),

@@ -134,8 +134,10 @@ class Client(slixmpp.ClientXMPP):
 
     def saw(self, wanted: Callable[[StanzaBase], object]) -> list[StanzaBase]:
         """The stanzas here by now that `wanted` accepts; they are not asked for again."""
-        found = [stanza for stanza in self._came if wanted(stanza)]
-        self._came = [stanza for stanza in self._came if stanza not in found]
+        found, left = [], []
+        for stanza in self._came:
+            (found if wanted(stanza) else left).append(stanza)
+        self._came = left
         return found
 
     async def sees_nothing(self, unwanted: Callable[[StanzaBase], object], what: str) -> None:

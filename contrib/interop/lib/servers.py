@@ -189,6 +189,11 @@ class Prosody(Server):
             "refused: a moderation by a participant, of a message unheard of")},
         "the archive has a tombstone instead of what the author retracted (XEP-0424 §4)": "Prosody keeps the message",
         "its hash is in disco#info (XEP-0486 §3.3)": "Prosody has a field of its own",
+        "a nick that is none: an invisible one": "Prosody takes it",
+        **{title: "Prosody takes the first of several changes" for title in (
+            "5,000 members in one request: all of them or none, and soon",
+            "one that may not be among several: none is changed")},
+        "contradictions and nothing at all: an error each": "Prosody fails without an answer",
         **{title: "Prosody 0.12 has none" for title in (
             "the service offers a search for rooms (XEP-0433 §4.1)",
             "a public room tells how much is said in it, a hidden one does not (XEP-0502 §3.1)",

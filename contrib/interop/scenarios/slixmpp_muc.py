@@ -107,6 +107,8 @@ async def talking(stage: Stage, occupants: list[Occupant], stranger: Client) -> 
         expect(seen["error"]["condition"] == "not-acceptable", str(seen))
         await romeo.hears()
     with stage.step("availability is passed on to the others (XEP-0045 §7.7)"):
+        for occupant in occupants:
+            await occupant.fall_silent()
         juliet.client.send_presence(pto=juliet.jid, pshow="away", pstatus="on the balcony")
         for occupant in (romeo, nurse):
             seen = await occupant.sees_presence("Juliet")
