@@ -8,15 +8,17 @@ import Testing
 /// A directory that goes away with its test.
 struct CertificateDirectory {
     let path: String
+    private let hosts: [String]
 
-    init() throws {
+    init(hosts: [String] = ["montague.example"]) throws {
+        self.hosts = hosts
         path = "/tmp/martlet-test-\(RandomToken.make(bytes: 8))"
         guard mkdir(path, 0o700) == 0 else { throw ModuleError("\(path) cannot be made.") }
         try renew()
     }
 
     func renew() throws {
-        _ = try SelfSignedCertificate.generate(hosts: ["montague.example"], directory: path, replacing: true)
+        _ = try SelfSignedCertificate.generate(hosts: hosts, directory: path, replacing: true)
     }
 
     func remove() {

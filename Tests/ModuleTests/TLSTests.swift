@@ -74,6 +74,17 @@ import Testing
         }
     }
 
+    @Test("One certificate for all hosts is for clients that name none, too")
+    func sharedCertificate() async throws {
+        let directory = try CertificateDirectory(hosts: ["montague.example", "verona.example"])
+        defer { directory.remove() }
+        let config = "certificates: \(directory.path)\nhosts: { montague.example: {}, verona.example: {} }\n"
+        try await play(modules: [TLS.self], config: config) { stage in
+            let identities = stage.server.identities
+            #expect(identities.fallback != nil && identities.fallback === identities.context(for: "verona.example"))
+        }
+    }
+
     @Test("A renewed certificate is shown to new clients; reload finds it")
     func renewal() async throws {
         try await perform { stage, directory in

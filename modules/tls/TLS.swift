@@ -11,7 +11,8 @@ final class TLS: Module {
     init(options: NoOptions) {}
 
     func load(into host: ModuleHost) throws {
-        server = try TLSServer(host.server.identities)
+        // RFC 6120 §5.4.3.1: the stream header has said which host it is for, whether or not the handshake does.
+        server = try TLSServer(host.server.identities, defaultName: host.host.jid.asciiDomain)
         host.streamFeature { self.feature(for: $0) }
         host.streamElement("starttls", .startTLS) { stream, _ throws(StreamError) in try self.begin(stream) }
     }

@@ -119,7 +119,9 @@ public final class Server {
     @discardableResult
     private func loadCertificates(of configuration: ServerConfiguration) -> CertificateStore.Result {
         let result = CertificateLoader(configuration).load()
-        let only = result.identities.count == 1 ? result.identities.values.first : nil
+        // One certificate for all is right for whoever does not say which host is meant.
+        let first = result.identities.values.first
+        let only = result.identities.values.allSatisfy { $0 === first } ? first : nil
         identities.replace(with: result.identities, fallback: only)
         for problem in result.problems { log.warning("Certificates", metadata: ["reason": "\(problem)"]) }
         for report in result.reports {

@@ -70,18 +70,26 @@ public final class TLSServer: Sendable {
     /// Whether a client that asks for a host not listed is refused, instead of getting the fallback's certificate.
     public let refusesUnknownNames: Bool
 
+    /// The host whose certificate is for clients that ask for none, in ASCII form: the one their stream is for, where
+    /// that is known before TLS.
+    public let defaultName: String?
+
     /// Served until a name is known, where there is no fallback.
     let nameless: TLSContext
 
     /// - Throws: `TLSError.configuration` when OpenSSL refuses its basic settings.
     public init(
         _ identities: TLSIdentities, applicationProtocols: [String] = [], requestsClientCertificate: Bool = false,
-        refusesUnknownNames: Bool = false
+        refusesUnknownNames: Bool = false, defaultName: String? = nil
     ) throws(TLSError) {
         self.identities = identities
         self.applicationProtocols = applicationProtocols
         self.requestsClientCertificate = requestsClientCertificate
         self.refusesUnknownNames = refusesUnknownNames
+        self.defaultName = defaultName
         nameless = try TLSContext(chain: [], key: nil)
     }
+
+    /// What is presented to clients that ask for no host, or one that is not listed.
+    var fallback: TLSContext? { defaultName.flatMap(identities.context) ?? identities.fallback }
 }

@@ -31,7 +31,7 @@ final class TLSSession {
 
     /// Begins a connection as a server.
     convenience init(server: TLSServer) throws(TLSError) {
-        try self.init(context: server.identities.fallback ?? server.nameless, server: server)
+        try self.init(context: server.fallback ?? server.nameless, server: server)
         SSL_set_accept_state(ssl)
         let scope: StaticString = server.requestsClientCertificate ? "martlet+certificate" : "martlet"
         SSL_set_session_id_context(ssl, scope.utf8Start, UInt32(scope.utf8CodeUnitCount))
@@ -256,7 +256,7 @@ final class TLSSession {
             }
         }
         // A reload may have come between the beginning of the connection and this.
-        guard let fallback = server.identities.fallback else {
+        guard let fallback = server.fallback else {
             alert?.pointee = SSL_AD_UNRECOGNIZED_NAME
             return SSL_TLSEXT_ERR_ALERT_FATAL
         }

@@ -53,6 +53,23 @@ import Testing
         #expect(unsafe.version == "TLSv1.2" && unsafe.exporter == nil && unsafe.endPoint != nil)
     }
 
+    @Test("Who asks for no host, or for one unheard of, is shown the certificate of the stream's (RFC 6120 §5.4.3.1)")
+    func streamHost() async throws {
+        let identities = TLSIdentities([
+            "example.org": try scratch.identity("example.org"), "rooms.example.org": try scratch.identity("*.example.org"),
+        ])
+        for (host, name) in [("example.org", "CN=example.org"), ("rooms.example.org", "CN=*.example.org")] {
+            let listener = try await Listener(TLSServer(identities, defaultName: host))
+            for arguments in [["-noservername"], ["-servername", "elsewhere.example"]] {
+                let said = try openssl(
+                    ["s_client", "-connect", "127.0.0.1:\(listener.port)"] + arguments, input: "bye\n")
+                #expect(said.replacing(" ", with: "").contains("subject=\(name)"))
+            }
+        }
+        let listener = try await Listener(TLSServer(identities))
+        #expect(try listener.sClient("-noservername").contains("no peer certificate available"))
+    }
+
     @Test("Sessions are resumed, across names and a renewal too", arguments: ["-tls1_2", "-tls1_3"])
     func resumption(version: String) async throws {
         let listener = try await Listener(TLSServer(identities))

@@ -35,14 +35,23 @@ SCENARIOS = {
     "slixmpp_devices": Scenario(120),
     "slixmpp_pubsub": Scenario(180),
     "slixmpp_sasl2": Scenario(90),
+    "slixmpp_muc": Scenario(120),
+    "slixmpp_muc_rights": Scenario(120),
+    "slixmpp_muc_archive": Scenario(120),
+    "slixmpp_muc_modern": Scenario(90),
+    "slixmpp_muc_hostile": Scenario(120),
+    "slixmpp_muc_restart": Scenario(180),
     "compliance": Scenario(90),
     "channel_binding": Scenario(60),
     "coturn": Scenario(90, ("coturn",)),
     "profanity": Scenario(180, ("profanity", "tmux")),
     "profanity_omemo": Scenario(240, ("profanity", "tmux")),
+    "profanity_muc": Scenario(180, ("profanity", "tmux")),
     "mcabber": Scenario(90, ("mcabber", "tmux")),
     "gajim": Scenario(180, ("gajim", "gir1.2-secret-1", "python3-dbus", *DESKTOP)),
+    "gajim_muc": Scenario(180, ("gajim", "gir1.2-secret-1", "python3-dbus", *DESKTOP)),
     "dino": Scenario(120, ("dino-im", *DESKTOP)),
+    "dino_muc": Scenario(120, ("dino-im", *DESKTOP)),
 }
 
 SERVERS = {"martlet": (), "prosody": ("prosody", "prosody-modules")}

@@ -2,13 +2,14 @@
 
 import asyncio
 import pathlib
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import slixmpp
+from slixmpp.exceptions import IqError, PresenceError
 from slixmpp.xmlstream.stanzabase import StanzaBase
 
 from .processes import until
-from .steps import Failure
+from .steps import Failure, expect
 
 PLUGINS = ("xep_0012", "xep_0030", "xep_0049", "xep_0054", "xep_0077", "xep_0092", "xep_0115", "xep_0199", "xep_0202",
            "xep_0203")
@@ -133,8 +134,10 @@ class Client(slixmpp.ClientXMPP):
 
     def saw(self, wanted: Callable[[StanzaBase], object]) -> list[StanzaBase]:
         """The stanzas here by now that `wanted` accepts; they are not asked for again."""
-        found = [stanza for stanza in self._came if wanted(stanza)]
-        self._came = [stanza for stanza in self._came if stanza not in found]
+        found, left = [], []
+        for stanza in self._came:
+            (found if wanted(stanza) else left).append(stanza)
+        self._came = left
         return found
 
     async def sees_nothing(self, unwanted: Callable[[StanzaBase], object], what: str) -> None:
@@ -167,3 +170,13 @@ class Client(slixmpp.ClientXMPP):
     async def _announce(self) -> None:
         async with self._arrival:
             self._arrival.notify_all()
+
+
+async def refused(question: Awaitable, *conditions: str) -> None:
+    """Fails unless the answer is an error, with one of these conditions if any are named."""
+    try:
+        await question
+    except (IqError, PresenceError) as error:
+        expect(not conditions or error.condition in conditions, f"{error.condition}, not {' or '.join(conditions)}")
+    else:
+        raise Failure("was answered with a result")

@@ -1,5 +1,6 @@
 """A desktop nobody looks at: Xvfb, a session bus and an unprivileged user, for clients with windows."""
 
+import asyncio
 import os
 import pathlib
 import re
@@ -56,6 +57,18 @@ class Desktop:
     def screenshot(self, name: str) -> None:
         command(["import", "-window", "root", self._artefacts / f"{name}.png"],
                 env={**os.environ, "DISPLAY": self._environment["DISPLAY"]})
+
+    async def type(self, window: str, text: str, above_bottom: int) -> None:
+        """Types a line and Enter into a field so many pixels above a window's lower edge, right of the middle."""
+        shell = self.command("xdotool", "getwindowgeometry", "--shell", window)
+        place = {key: int(value) for key, value in (line.split("=") for line in shell.split())}
+        x, y = place["X"] + place["WIDTH"] * 7 // 10, place["Y"] + place["HEIGHT"] - above_bottom
+        # Without a window manager nobody hands out the focus.
+        self.command("xdotool", "windowfocus", window, "mousemove", str(x), str(y), "click", "1")
+        await asyncio.sleep(0.5)
+        self.command("xdotool", "type", "--delay", "40", text)
+        self.screenshot("typed")
+        self.command("xdotool", "key", "Return")
 
     def close(self) -> None:
         for process in reversed(self._processes):

@@ -11,6 +11,9 @@ from .steps import Failure
 ADDRESS = "127.0.0.1"
 PORTS = (5222, 5223)
 
+# The name below a server's domain of its service with rooms.
+ROOMS = "conference"
+
 # What servers tell clients of a TURN server at `turn.` below their domain, whether or not one runs there.
 TURN_PORT = 3478
 TURN_SECRET = "a secret shared with nobody"
@@ -78,6 +81,8 @@ data_directory: {self._data}
 certificates: {self._certificates}
 hosts:
   {self.domain}: {{}}
+components:
+  {ROOMS}.{self.domain}: {{ module: muc }}
 modules:
   contact: {{ abuse: ["mailto:abuse@{self.domain}"] }}
   register: {{}}
@@ -165,7 +170,36 @@ class Prosody(Server):
             "a count that does not grow is a replay (XEP-0484)",
             "a token is invalidated by its client", "no second <authenticate/> after success")},
         "the old connection ends with <conflict/> (XEP-0198 §5)": "Prosody closes it without a word",
+        "a presence without a nick is jid-malformed (XEP-0045 §7.2.1)": "Prosody stays silent",
+        "nor the same but for case and width (RFC 8266 §2.4)": "Prosody prepares nicks as resources",
+        "the form has what XEP-0045 §16.5.3 defines": "Prosody has some of it",
+        "nonsense in the configuration form is refused and changes nothing": "Prosody fails without an answer",
+        "a cancelled first form leaves no room (XEP-0045 §10.1.3)": "Prosody keeps it",
+        "a room that becomes members-only sends others away, with code 322": "Prosody does not tell those who stay",
+        "refused: an owner's role taken (XEP-0045 §9.7)": "Prosody lets owners do it",
+        "the reason of a ban is on the list": "Prosody does not keep it",
+        "several are banned at once (XEP-0045 §9.2)": "Prosody takes the first",
+        "the list comes in pages when asked for so (XEP-0059)": "Prosody sends all",
+        "a moderator sees them": "Prosody's archive shows nobody's",
+        **{title: "Debian's modules speak an older XEP-0425" for title in (
+            "the room says that moderators may retract messages (XEP-0425 §2)",
+            "a moderator retracts a message: all learn of it, by whom and why (XEP-0425 §3)",
+            "the archive has a tombstone instead, and the retraction itself (XEP-0425 §4)",
+            "a newcomer does not hear a message that was retracted",
+            "refused: a moderation by a participant, of a message unheard of")},
+        "the archive has a tombstone instead of what the author retracted (XEP-0424 §4)": "Prosody keeps the message",
+        "its hash is in disco#info (XEP-0486 §3.3)": "Prosody has a field of its own",
+        "a nick that is none: an invisible one": "Prosody takes it",
+        **{title: "Prosody takes the first of several changes" for title in (
+            "5,000 members in one request: all of them or none, and soon",
+            "one that may not be among several: none is changed")},
+        "contradictions and nothing at all: an error each": "Prosody fails without an answer",
+        **{title: "Prosody 0.12 has none" for title in (
+            "the service offers a search for rooms (XEP-0433 §4.1)",
+            "a public room tells how much is said in it, a hidden one does not (XEP-0502 §3.1)",
+            "the room has hats (XEP-0317 §2)", "the room has versions of its affiliations (XEP-0463 §4)")},
         "SIGTERM and a start: sessions are resumed with their old ids, nothing lost, order kept": "Prosody forgets them",
+        "SIGTERM and a start: sessions are resumed, and nobody has to enter again": "Prosody forgets them",
         "contacts see no flicker of presence over a restart": "Prosody forgets sessions",
         "presence is known after a restart without being sent again": "Prosody forgets sessions",
     }
@@ -209,8 +243,10 @@ turn_external_host = "turn.{self.domain}"
 turn_external_secret = "a secret shared with nobody"
 contact_info = {{ abuse = {{ "mailto:abuse@{self.domain}" }} }}
 VirtualHost "{self.domain}"
-Component "rooms.{self.domain}" "muc"
+Component "{ROOMS}.{self.domain}" "muc"
     modules_enabled = {{ "muc_mam", "vcard_muc" }}
+    allow_unaffiliated_register = true
+    muc_tombstones = false
 Component "upload.{self.domain}" "http_file_share"
 Component "proxy.{self.domain}" "proxy65"
 Component "gateway.{self.domain}"

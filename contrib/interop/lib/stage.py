@@ -5,7 +5,7 @@ import itertools
 import pathlib
 
 from .client import Client
-from .servers import Server
+from .servers import ROOMS, Server
 from .steps import Abandoned, Record
 
 PASSWORD = "Wherefore art thou? 7%"
@@ -19,6 +19,7 @@ class Stage:
         self.name = name
         self.server = server
         self.domain = server.domain
+        self.rooms = f"{ROOMS}.{server.domain}"
         self.folder = folder
         self.artefacts = artefacts
         self.authority = authority

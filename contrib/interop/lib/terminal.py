@@ -13,8 +13,9 @@ from .steps import Failure
 class Terminal:
     """One program in a tmux server of its own, with its own home in `folder`; screens are kept in `artefacts`."""
 
-    def __init__(self, name: str, folder: pathlib.Path, artefacts: pathlib.Path):
+    def __init__(self, name: str, folder: pathlib.Path, artefacts: pathlib.Path, rows: int = 50):
         self.name = name
+        self._rows = rows
         self.home = folder / name
         self._socket = folder / f"{name}.tmux"
         self._artefacts = artefacts
@@ -24,7 +25,8 @@ class Terminal:
         environment = {"HOME": self.home, "XDG_CONFIG_HOME": self.home / "config", "XDG_DATA_HOME": self.home / "data",
                        "LANG": "C.UTF-8", "TERM": "screen-256color", "PATH": os.environ["PATH"]}
         settings = [f"{key}={value}" for key, value in environment.items()]
-        self._tmux("-f", "/dev/null", "new-session", "-d", "-x", "160", "-y", "50", "env", "-i", *settings, *program)
+        self._tmux("-f", "/dev/null", "new-session", "-d", "-x", "160", "-y", self._rows, "env", "-i", *settings,
+                   *program)
 
     async def type(self, line: str) -> None:
         """Types a line and Enter, with a breath between them so that it is not taken for a paste."""

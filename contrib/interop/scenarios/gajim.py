@@ -118,14 +118,6 @@ async def open_chat(desktop: Desktop, folder: pathlib.Path, peer_jid: str) -> st
 
 
 async def type_message(desktop: Desktop, folder: pathlib.Path, peer_jid: str, text: str) -> None:
-    """Opens the chat and types where the window has its input line: at the bottom, right of the middle."""
+    """Opens the chat and types where the window has its input line."""
     window = await open_chat(desktop, folder, peer_jid)
-    shell = desktop.command("xdotool", "getwindowgeometry", "--shell", window)
-    place = {key: int(value) for key, value in (line.split("=") for line in shell.split())}
-    x, y = place["X"] + place["WIDTH"] * 7 // 10, place["Y"] + place["HEIGHT"] - 24
-    # Without a window manager nobody hands out the focus.
-    desktop.command("xdotool", "windowfocus", window, "mousemove", str(x), str(y), "click", "1")
-    await asyncio.sleep(0.5)
-    desktop.command("xdotool", "type", "--delay", "40", text)
-    desktop.screenshot("typed")
-    desktop.command("xdotool", "key", "Return")
+    await desktop.type(window, text, above_bottom=24)

@@ -1,6 +1,8 @@
-"""mcabber, an old client on libloudmouth: STARTTLS on a named host, subscription, chat with a slixmpp peer."""
+"""mcabber, an old client on libloudmouth: STARTTLS on a named host, subscription, chat with a slixmpp peer, a room."""
 
+from lib.rooms import PLUGINS, create, stands
 from lib.stage import Stage
+from lib.steps import expect
 from lib.terminal import Terminal
 
 
@@ -19,7 +21,7 @@ set resource = mcabber
 set log_win_height = 20
 """)
     configuration.chmod(0o600)
-    peer = await stage.login(peer_jid)
+    peer = await stage.login(peer_jid, plugins=PLUGINS)
     try:
         with stage.step("mcabber logs in over STARTTLS", needed=True):
             terminal.start("mcabber", "-f", str(configuration))
@@ -39,5 +41,20 @@ set log_win_height = 20
             await terminal.type(f"/roster search {peer_jid}")
             await terminal.type("")    # An empty line opens the chat.
             await terminal.shows("Good night, good night")
+        with stage.step("mcabber enters a room, and talks in it both ways"):
+            room = f"street@{stage.rooms}"
+            juliet = await create(peer, room, "Juliet")
+            juliet.say("said before")
+            await juliet.hears("said before")
+            await terminal.type(f"/room join {room} Romeo")
+            seen = await juliet.sees_presence("Romeo")
+            expect(stands(seen)[1] == "participant", str(seen))
+            await terminal.type(f"/roster search {room}")
+            await terminal.type("")
+            await terminal.shows("said before")
+            juliet.say("What's this? What's this?")
+            await terminal.shows("What's this")
+            await terminal.type("A rhyme I learn'd even now")
+            await juliet.sees(lambda s: s["body"] == "A rhyme I learn'd even now", "message")
     finally:
         terminal.close()

@@ -8,7 +8,7 @@ import hashlib
 from slixmpp.exceptions import IqError
 from slixmpp.xmlstream import ET
 
-from lib.client import Client
+from lib.client import Client, refused
 from lib.raw import RawStream
 from lib.stage import Stage
 from lib.steps import Failure, expect
@@ -108,15 +108,6 @@ def event(node: str, kind: str = "items", child: str | None = None, identity: st
             return False
         return child is None or any(e.get("id") == identity for e in element.findall(f"{EVENT}{child}"))
     return is_wanted
-
-
-async def refused(question, *conditions: str) -> None:
-    try:
-        await question
-    except IqError as error:
-        expect(not conditions or error.condition in conditions, f"{error.condition}, not {' or '.join(conditions)}")
-    else:
-        raise Failure("was answered with a result")
 
 
 async def events(stage: Stage, juliet: Client, romeo: Client, nurse: Client) -> None:
