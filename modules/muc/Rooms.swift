@@ -173,8 +173,12 @@ final class Rooms {
     private func refuse(_ stanza: Stanza) {
         switch stanza {
         case .presence(let presence):
-            // XEP-0045 §7.2.18: a client that thinks it is in a room must learn that it is not.
-            if presence.kind == .available, !presence.has("x", .muc) {
+            guard presence.kind == .available else { return }
+            if presence.to?.resourcepart == nil {
+                // XEP-0045 §7.2.1: without a nick nobody enters.
+                host.router.bounce(stanza, .jidMalformed)
+            } else if !presence.has("x", .muc) {
+                // XEP-0045 §7.2.18: a client that thinks it is in a room must learn that it is not.
                 host.router.route(Room.notInside(presence))
             }
         case .message(let message):
