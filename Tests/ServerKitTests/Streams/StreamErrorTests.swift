@@ -180,7 +180,8 @@ struct EarlyError: Sendable, CustomTestStringConvertible {
             let wire = Wire(stage.server)
             let resource = wire.enters(account, "phone")
             wire.backlog = 1_001
-            resource?.send(IQ(.result, id: "1"))
+            // It is looked for now and then, not for each stanza.
+            for id in 1...4 { resource?.send(IQ(.result, id: "\(id)")) }
             #expect(!wire.isOpen)
             #expect(account.resources.isEmpty)
         }
