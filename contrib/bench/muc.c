@@ -250,6 +250,7 @@ bool muc_mode(void) {
     printf("\"size\": %d", size);
     fill();
     int filled = inside;
+    run_for(options.settle);
     server_memory(&rss, &pss);
     printf(", \"pss_kib_each\": %.2f", (double)(pss - pss0) / inside);
     talk("crowd", options.senders, options.window);

@@ -60,8 +60,9 @@ public final class AccountDirectory {
 
     /// Gives a stanza to an account, now or when it has been loaded.
     func deliver(_ stanza: Stanza, to jid: JID) {
-        guard let host, let localpart = jid.localpart else { return }
+        guard let localpart = jid.localpart else { return }
         if let account = loaded[localpart] { return account.receive(stanza) }
+        guard let host else { return }
         // RFC 6121 §8.5.2.2.2: nobody is there to see who comes and goes. An account that is not loaded has no
         // resources, and need not be loaded to learn that, unless a module has a use for the presence.
         if case .presence(let presence) = stanza, expected?.contains(localpart) == false {
