@@ -1,32 +1,65 @@
 import ServerKit
 
+/// A change of how somebody stands to a room.
+struct AffiliationChange: Sendable, Equatable {
+    /// A bare JID or a domain.
+    let jid: JID
+    let affiliation: Affiliation
+    /// The nick to keep for it; nil leaves what there is, an empty one takes it away (XEP-0045 §9.5).
+    var nick: String?
+    var reason: String?
+}
+
 /// How changes of affiliation and role take effect. Who may make them, and how they are asked for, is decided elsewhere.
 extension Room {
     /// Changes how somebody stands to the room, for good, and tells everybody who is here. XEP-0045 §9, §10.
     ///
     /// - Parameters:
     ///   - jid: a bare JID or a domain.
-    ///   - nick: the nick to keep for it; nil leaves what there is.
+    ///   - nick: the nick to keep for it; nil leaves what there is, an empty one takes it away.
     ///   - actor: who does it; nil when the room does.
     func setAffiliation(
         _ new: Affiliation, of jid: JID, nick: String? = nil, actor: JID? = nil, reason: String? = nil
     ) {
-        var affiliate = affiliates[jid] ?? Affiliate(affiliation: .none)
-        let old = affiliate.affiliation
-        affiliate.affiliation = new
-        if let nick { affiliate.nick = nick }
-        // The banned keep no nick, nor do those whom the room does not know any more.
-        if new == .outcast || new == .none && nick == nil { affiliate.nick = nil }
-        affiliate.reason = new == .outcast ? reason : nil
-        guard affiliate != affiliates[jid] ?? Affiliate(affiliation: .none) else { return }
-        setAffiliate(affiliate, of: jid)
-        guard old != new else { return }
-        let details = Details(reason: reason, actor: actor.flatMap(nick(of:)))
-        for occupant in occupants where occupant.bareJID == jid || occupant.bareJID.domainOnly == jid {
-            apply(affiliation(of: occupant.bareJID), to: occupant, details)
+        setAffiliations([AffiliationChange(jid: jid, affiliation: new, nick: nick, reason: reason)], actor: actor)
+    }
+
+    /// The same for some that happen together or not at all, each for another JID.
+    func setAffiliations(_ changes: [AffiliationChange], actor: JID? = nil) {
+        let before = changes.map { affiliates[$0.jid]?.affiliation ?? .none }
+        setAffiliates(changes.map { ($0.jid, affiliate(after: $0)) })
+        let nick = actor.flatMap(nick(of:))
+        for (change, old) in zip(changes, before) where old != change.affiliation {
+            let (jid, new) = (change.jid, change.affiliation)
+            let concerned = occupants.filter { $0.isCovered(by: jid) }
+            let event = AffiliationEvent(
+                room: self, jid: jid, old: old, new: new, actor: actor, reason: change.reason,
+                wasHere: concerned.contains { $0.bareJID == jid })
+            for occupant in concerned {
+                apply(
+                    affiliation(of: occupant.bareJID), to: occupant, Details(reason: change.reason, actor: nick))
+            }
+            service.hooks.affiliationChanged.notify(event)
         }
-        service.hooks.affiliationChanged.notify(
-            AffiliationEvent(room: self, jid: jid, old: old, new: new, actor: actor, reason: reason))
+    }
+
+    /// What the room keeps about somebody once a change is made.
+    private func affiliate(after change: AffiliationChange) -> Affiliate {
+        var affiliate = affiliates[change.jid] ?? Affiliate(affiliation: .none)
+        affiliate.affiliation = change.affiliation
+        if let nick = change.nick { affiliate.nick = nick.isEmpty ? nil : nick }
+        switch change.affiliation {
+        case .outcast:
+            // XEP-0045 §9.1: the banned keep no nick.
+            affiliate.nick = nil
+            affiliate.reason = change.reason
+        case .none:
+            // Nor do those whom the room does not know any more.
+            if change.nick == nil { affiliate.nick = nil }
+            affiliate.reason = nil
+        case .member, .admin, .owner: affiliate.reason = nil
+        }
+        return affiliate
     }
 
     /// Gives an occupant the role that belongs to its new affiliation, or shows it out.
@@ -45,6 +78,7 @@ extension Room {
             details.statuses = [.removedForAffiliation]
             return expel(occupant, details)
         }
+        let wasModerator = occupant.role == .moderator
         let usual = new.initialRole(isModerated: settings.isModerated)
         if new >= .admin {
             occupant.role = .moderator
@@ -57,7 +91,7 @@ extension Room {
         } else if new == .none, settings.isModerated, occupant.role == .participant {
             occupant.role = .visitor
         }
-        roleChanged(occupant, details)
+        roleChanged(occupant, details, wasModerator: wasModerator)
     }
 
     /// Gives an occupant another role for this visit; `none` shows it out. XEP-0045 §8.2 to §8.4, §9.6, §9.7.
@@ -68,18 +102,19 @@ extension Room {
             details.statuses = [.kicked]
             return expel(occupant, details)
         }
+        let wasModerator = occupant.role == .moderator
         occupant.role = role
-        roleChanged(occupant, details)
+        roleChanged(occupant, details, wasModerator: wasModerator)
     }
 
-    private func roleChanged(_ occupant: Occupant, _ details: Details) {
+    private func roleChanged(_ occupant: Occupant, _ details: Details, wasModerator: Bool) {
         let wasShown = occupant.isShown
         let isShown = settings.shownRoles.contains(occupant.role)
         if wasShown, !isShown { hide(occupant) }
         occupant.isShown = isShown
         announce(occupant, details)
         // Those who have become moderators see real JIDs from now on, and those who are hidden from others.
-        if occupant.role == .moderator { showAll(to: occupant) }
+        if occupant.role == .moderator, !wasModerator { showAll(to: occupant) }
         for session in occupant.sessions { store(session) }
     }
 
@@ -104,5 +139,12 @@ extension Room {
     /// The nick of somebody who is here.
     func nick(of jid: JID) -> String? {
         (session(jid)?.occupant ?? occupants(of: jid.bare).first)?.nick
+    }
+}
+
+extension Occupant {
+    /// Whether what the room says of a bare JID or a domain is about this one, too.
+    fileprivate func isCovered(by jid: JID) -> Bool {
+        bareJID == jid || jid.isDomain && bareJID.domainpart == jid.domainpart
     }
 }

@@ -14,6 +14,8 @@ public final class MUC: Module {
         let creators: Creators
         let roomsPerUser: Int
         let maxOccupants: Int
+        let maxAffiliations: Int
+        let listChanges: Int
         let historyLength: Int
         let historyLimit: Int
         let archive: ArchivePolicy
@@ -37,6 +39,12 @@ public final class MUC: Module {
             roomsPerUser = config.int("max_rooms", default: 100, in: 1...100_000, "Rooms that one user may make.")
             maxOccupants = config.int(
                 "max_occupants", default: 2_000, in: 2...100_000, "Occupants of one room; owners may choose less.")
+            maxAffiliations = config.int(
+                "max_affiliations", default: 10_000, in: 10...1_000_000,
+                "Members, admins, owners and banned users that one room keeps.")
+            listChanges = config.int(
+                "max_list_changes", default: 500, in: 1...100_000,
+                "Roles and affiliations that one request may change.")
             historyLength = config.int(
                 "history", default: 25, in: 0...1_000,
                 "Messages that somebody who enters is shown, where the room's owners do not say.")
@@ -66,6 +74,7 @@ public final class MUC: Module {
     public func load(into host: ModuleHost) {
         let rooms = Rooms(host, options)
         self.rooms = rooms
+        host.provide(Rooms.self, rooms)
         host.identify("conference", "text", name: "Rooms", on: .host)
         host.advertise(.muc, on: .host)
         for feature in Self.features { feature.init().load(into: host, rooms) }

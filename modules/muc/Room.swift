@@ -77,15 +77,20 @@ final class Room {
 
     /// Changes what the room keeps about a bare JID or a domain, and stores it. Nobody is told: see
     /// ``setAffiliation(_:of:nick:actor:reason:)``.
-    func setAffiliate(_ affiliate: Affiliate, of jid: JID) {
-        affiliates[jid] = affiliate.isNothing ? nil : affiliate
-        guard !isDestroyed else { return }
+    func setAffiliate(_ affiliate: Affiliate, of jid: JID) { setAffiliates([(jid, affiliate)]) }
+
+    /// The same for some, all of which are stored or none.
+    func setAffiliates(_ changes: [(jid: JID, affiliate: Affiliate)]) {
         let store = service.stores.affiliates
-        service.stores.write([
-            affiliate.isNothing
-                ? .deleteEntry(store.address, owner: name, key: jid.description)
-                : store.setting(affiliate, jid.description, of: name)
-        ])
+        var writes: [StorageWrite] = []
+        for (jid, affiliate) in changes where affiliate != affiliates[jid] ?? Affiliate(affiliation: .none) {
+            affiliates[jid] = affiliate.isNothing ? nil : affiliate
+            let key = jid.description
+            writes.append(
+                affiliate.isNothing
+                    ? .deleteEntry(store.address, owner: name, key: key) : store.setting(affiliate, key, of: name))
+        }
+        if !isDestroyed { service.stores.write(writes) }
     }
 
     /// The bare JIDs and domains with this affiliation, in order.

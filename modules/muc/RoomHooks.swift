@@ -72,6 +72,8 @@ struct AffiliationEvent {
     /// Who did it; nil when the room did.
     let actor: JID?
     let reason: String?
+    /// Whether it was in the room, so that everybody sees it in its presence.
+    let wasHere: Bool
 }
 
 /// A room was made, changed or is being removed.

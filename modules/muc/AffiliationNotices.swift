@@ -1,0 +1,76 @@
+import ServerKit
+
+/// Tells of changes of affiliations that no presence tells of, since the one concerned is not in the room.
+struct AffiliationNotices: RoomFeature {
+    func load(into host: ModuleHost, _ rooms: Rooms) {
+        host.observe(.affiliationChanged) { event in
+            guard !event.wasHere else { return }
+            event.room.tellOccupants(of: event)
+            event.room.tellConcerned(event)
+        }
+    }
+}
+
+extension Room {
+    /// XEP-0045 §10.3, §10.6: a message from the room to its occupants. It shows a JID: those get it who may read the
+    /// lists that have changed.
+    fileprivate func tellOccupants(of event: AffiliationEvent) {
+        let actor = event.actor.flatMap(nick(of:))
+        var (messages, deliveries): ([AffiliationLists: Message], [(to: JID, message: Message)]) = ([:], [])
+        for viewer in sessions {
+            let lists = viewer.occupant.standing.readableLists(settings)
+            guard lists.shown(event.old) != lists.shown(event.new) else { continue }
+            let message = messages[lists] ?? notice(of: event, lists.shown(event.new), actor: actor)
+            messages[lists] = message
+            deliveries.append((viewer.jid, message))
+        }
+        guard !deliveries.isEmpty else { return }
+        outbox.send {
+            for var delivery in deliveries {
+                delivery.message.to = delivery.to
+                self.router.route(delivery.message)
+            }
+        }
+    }
+
+    private func notice(of event: AffiliationEvent, _ shown: Affiliation, actor: String?) -> Message {
+        Message(from: jid, id: service.makeID()) {
+            Element("x", .mucUser) {
+                Element(
+                    "item", nil, ["affiliation": shown.rawValue, "jid": event.jid.description, "role": "none"]
+                ) {
+                    if let actor { Element("actor", nil, ["nick": actor]) }
+                    if let reason = event.reason { Element("reason", text: reason) }
+                }
+            }
+        }
+    }
+
+    /// XEP-0045 §18.1: a message to the one concerned, out of courtesy. It has no body: clients that care know what it
+    /// means, and nobody is disturbed by the others. Strangers are not told that a room they never knew has banned them, or does
+    /// so no longer.
+    fileprivate func tellConcerned(_ event: AffiliationEvent) {
+        guard !event.jid.isDomain, event.jid != event.actor?.bare, event.old > .none || event.new > .none else {
+            return
+        }
+        let message = Message(to: event.jid, from: jid, id: service.makeID()) {
+            Element("x", .mucUser) {
+                if let inviter = inviter(of: event) {
+                    Element("invite", nil, ["from": inviter.description])
+                    if let password = settings.password { Element("password", text: password) }
+                }
+                Element(
+                    "item", nil,
+                    ["affiliation": event.new.rawValue, "jid": event.jid.description, "role": "none"])
+                Status.affiliationChanged.element
+            }
+        }
+        router.route(message)
+    }
+
+    /// XEP-0045 §9.5: who is put on the list of a members-only room is invited by whoever did it.
+    private func inviter(of event: AffiliationEvent) -> JID? {
+        guard settings.isMembersOnly, event.new == .member, event.old == .none else { return nil }
+        return event.actor?.bare
+    }
+}
