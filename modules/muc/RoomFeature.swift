@@ -12,6 +12,7 @@ protocol RoomFeature {
 extension MUC {
     /// All there are. Within a verb they run in this order.
     static let features: [any RoomFeature.Type] = [
-        Admission.self, SubjectFeature.self, Configuration.self,
+        Admission.self, Retraction.self, SubjectFeature.self, Configuration.self, RoomArchive.self, RoomRetention.self,
+        Moderation.self,
     ]
 }
