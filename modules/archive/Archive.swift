@@ -133,8 +133,6 @@ final class Archive: Module {
 }
 
 extension Namespace {
-    /// XEP-0313 §7.
-    fileprivate static let mamExtended: Namespace = "urn:xmpp:mam:2#extended"
     /// XEP-0313 §7: the field is understood; there are no messages from rooms here.
     fileprivate static let mamGroupchatField: Namespace = "urn:xmpp:mam:2#groupchat-field"
 }

@@ -1,99 +1,43 @@
 import ServerKit
 
-/// Removes what is older than the host, or the user, wants it: once a day, in batches so small that nobody waits.
+/// Removes what is older than the host, or the user, wants it.
 @ServerActor
 final class ArchiveRetention {
-    private static let batch = 200
-    private static let pause = Duration.milliseconds(50)
-    /// When the server was down at the right hour, it is done after this long.
-    private static let longest: Int64 = 30 * 3600
-
     private let host: ModuleHost
-    private let store: ArchiveStore<[UInt8]>
     private let options: Archive.Options
     /// For how many days users want their messages kept.
     private let days: KeyValueStore<Int>
-    /// When it was done last, in seconds since 1970.
-    private let rounds: KeyValueStore<Int64>
-    private var isBusy = false
-    private var isStopped = false
+    private let cleanup: ArchiveCleanup
 
     init(_ host: ModuleHost, _ store: ArchiveStore<[UInt8]>, _ options: Archive.Options) {
         self.host = host
-        self.store = store
         self.options = options
         days = host.store("archive-retention")
-        rounds = host.store("archive-cleanup")
+        cleanup = ArchiveCleanup(host, store, rounds: "archive-cleanup")
     }
 
     func register() {
-        host.onUnload { self.isStopped = true }
-        host.every(.hours(1)) { self.cleanUpIfDue() }
+        let plan = ArchiveCleanup.Plan(hour: options.cleanupHour, retention: options.retention)
+        cleanup.register {
+            plan
+        } after: {
+            try await self.removeForUsers()
+        }
         host.command(command)
     }
 
     // MARK: Removing
 
-    private func cleanUpIfDue() {
-        guard !isBusy else { return }
-        isBusy = true
-        Task { @ServerActor in
-            do {
-                try await self.cleanUp()
-            } catch {
-                self.host.log.error("Old messages cannot be removed", metadata: ["reason": "\(error)"])
-            }
-            self.isBusy = false
-        }
-    }
-
-    private func cleanUp() async throws {
-        let now = host.clock.date.seconds
-        let last = try await rounds.value(for: "last")
-        let age = last.map { now - $0 } ?? 0
-        let hour = Int(now / 3600 % 24)
-        // What is never done cannot be late: the time is counted from the first look.
-        if last == nil { rounds.set(now, for: "last") }
-        guard hour == options.cleanupHour && age >= 3600 || age > Self.longest else { return }
-        rounds.set(now, for: "last")
-        if let retention = options.retention { try await remove(olderThan: retention) }
+    private func removeForUsers() async throws {
         var after: String?
         repeat {
             let owners = try await days.owners(after: after, limit: 100)
             for owner in owners {
                 guard let days = try await days.value(for: owner) else { continue }
-                try await remove(olderThan: .days(days), of: owner)
+                try await cleanup.remove(olderThan: .days(days), of: owner)
             }
             after = owners.last
-        } while after != nil && !isStopped
-    }
-
-    private func limit(_ age: Duration) -> Int64 { host.clock.date.advanced(by: .zero - age).microseconds }
-
-    private func remove(olderThan age: Duration) async throws {
-        let limit = limit(age)
-        while !isStopped, let oldest = try await store.oldestTime(), oldest < limit {
-            store.deleteOlder(than: limit, limit: Self.batch)
-            await rest()
-        }
-    }
-
-    /// XEP-0313 §3.2: only the oldest may go, there must be no holes.
-    private func remove(olderThan age: Duration, of owner: String) async throws {
-        let limit = limit(age)
-        while !isStopped {
-            let oldest = try await store.items(of: owner, ArchiveQuery(limit: Self.batch))
-            let old = oldest.prefix { $0.time < limit }
-            guard let last = old.last else { return }
-            store.delete(through: last.sequence, of: owner)
-            await rest()
-        }
-    }
-
-    private func rest() async {
-        await withCheckedContinuation { continuation in
-            host.clock.after(Self.pause) { continuation.resume() }
-        }
+        } while after != nil && !cleanup.isStopped
     }
 
     // MARK: Choosing

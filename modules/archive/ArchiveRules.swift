@@ -12,7 +12,7 @@ extension Message {
         case .chat, .normal: break
         }
         if isOffTheRecord { return false }
-        return has("body") || has(.store) || payload.children.contains(where: \.isContent)
+        return has(.store) || payload.children.contains(where: \.isContent)
     }
 
     /// XEP-0334 §4.1, §4.2.
@@ -34,38 +34,10 @@ extension Element {
     /// Whether this child makes a message without a body meaningful.
     fileprivate var isContent: Bool {
         switch namespace {
-        case .client: name == "subject" && !text.isEmpty
         case .receipts: name == "received"
         // XEP-0333 §4: whether it can be marked says nothing by itself.
         case .chatMarkers: name != "markable"
-        case .omemo, .legacyOMEMO: name == "encrypted"
-        case .openPGP: name == "openpgp"
-        case .mucUser: has("invite") || has("decline")
-        case .reactions, .retraction, .correction, .jingleMessage, .callInvite, .directInvitation, .outOfBand,
-            .fileSharing:
-            true
-        default: false
+        default: isMessageContent
         }
     }
-}
-
-extension Namespace {
-    /// XEP-0384 §4.
-    fileprivate static let omemo: Namespace = "urn:xmpp:omemo:2"
-    /// XEP-0384 before version 0.4, which clients still use.
-    fileprivate static let legacyOMEMO: Namespace = "eu.siacs.conversations.axolotl"
-    /// XEP-0373.
-    fileprivate static let openPGP: Namespace = "urn:xmpp:openpgp:0"
-    /// XEP-0444.
-    fileprivate static let reactions: Namespace = "urn:xmpp:reactions:0"
-    /// XEP-0308.
-    fileprivate static let correction: Namespace = "urn:xmpp:message-correct:0"
-    /// XEP-0353.
-    fileprivate static let jingleMessage: Namespace = "urn:xmpp:jingle-message:0"
-    /// XEP-0482.
-    fileprivate static let callInvite: Namespace = "urn:xmpp:call-invites:0"
-    /// XEP-0066 §3.
-    fileprivate static let outOfBand: Namespace = "jabber:x:oob"
-    /// XEP-0447.
-    fileprivate static let fileSharing: Namespace = "urn:xmpp:sfs:0"
 }

@@ -76,10 +76,4 @@ extension Message {
         message.payload.removeChildren { $0.is("x", .mucUser) && $0.has("item") }
         return message
     }
-
-    /// What a search finds the message by.
-    var searchableText: String? {
-        let texts = payload.children.filter { $0.is("body", .client) || $0.is("subject", .client) }.map(\.text)
-        return texts.isEmpty ? nil : texts.joined(separator: "\n")
-    }
 }

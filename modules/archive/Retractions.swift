@@ -80,9 +80,6 @@ final class Retractions {
 }
 
 extension Message {
-    /// The id of the message that this one retracts.
-    var retractedID: String? { child("retract", .retraction)?["id"] }
-
     /// Whether it has the same author as the retraction, and is neither gone already nor a retraction, which must stay
     /// (XEP-0424 §5). The search saw to the bare JID; occupants of a room share that, and are told apart.
     fileprivate func mayBeRetracted(by retraction: Message, _ direction: ArchivedMessage.Direction) -> Bool {
@@ -99,11 +96,4 @@ extension Message {
         }
         return tombstone
     }
-}
-
-extension Namespace {
-    /// XEP-0424 §2.
-    static let retraction: Namespace = "urn:xmpp:message-retract:1"
-    /// XEP-0424 §4.
-    static let tombstones: Namespace = "urn:xmpp:message-retract:1#tombstone"
 }

@@ -42,15 +42,24 @@ extension Room {
         let message = event.message
         var commit: CommitNumber?
         if event.isKept {
-            let time = service.host.clock.date
-            if isArchived {
-                let item = ArchivedRoomMessage.item(event, at: time)
-                commit = service.stores.archive.append(item, to: name)
-            }
-            history.append(message, id: event.id, at: time, limit: historyLength)
+            commit = keep(message, event.id, from: .init(event.session), isForHistory: message.isForHistory)
         }
         if let commit { distribute(event, after: commit) } else { distribute(message) }
         service.hooks.roomMessage.notify(event)
+    }
+
+    /// The room itself says something, which is kept like what occupants say.
+    func publish(_ message: Message) {
+        let id = service.makeID()
+        var message = message
+        message.from = jid
+        message.payload.append(Element("stanza-id", .stanzaIDs, ["by": jid.description, "id": id]))
+        guard let commit = keep(message, id, from: nil, isForHistory: true) else { return distribute(message) }
+        let viewers = sessions
+        outbox.send(after: commit) { [message] lost in
+            guard lost != nil else { return self.deliver(message, to: viewers) }
+            self.history.remove(id)
+        }
     }
 
     /// Gives everybody a message from an occupant or, without a `from`, from the room itself.
@@ -79,36 +88,6 @@ extension Room {
         for viewer in viewers {
             copy.header.to = viewer.jid
             router.route(copy)
-        }
-    }
-
-    /// Whether messages are kept for later. XEP-0313.
-    var isArchived: Bool {
-        switch service.options.archive {
-        case .off: false
-        case .on: settings.isArchived ?? true
-        case .onRequest: settings.isArchived ?? false
-        }
-    }
-
-    /// How many messages somebody who enters is shown at most.
-    var historyLength: Int {
-        min(settings.historyLength ?? service.options.historyLength, service.options.historyLimit)
-    }
-}
-
-extension Message {
-    /// Whether somebody who comes later would want it: what has a text, or is about an earlier one that has. XEP-0334
-    /// lets the sender say otherwise.
-    var isWorthKeeping: Bool {
-        if has(.noStore) || has(.noPermanentStore) { return false }
-        if has(.store) { return true }
-        return payload.children.contains { child in
-            switch child.namespace {
-            case .client: child.name == "body"
-            case .chatStates, .hints, .stanzaIDs, .occupantID, .receipts, .chatMarkers, .delay: false
-            default: true
-            }
         }
     }
 }

@@ -6,6 +6,8 @@ struct History: Sendable {
         let id: String
         var message: Message
         let time: Timestamp
+        /// Roughly its bytes.
+        let size: Int
         /// Its number in the room, which only grows.
         let number: Int
 
@@ -17,18 +19,41 @@ struct History: Sendable {
         }
     }
 
+    /// However many messages there may be, those who enter are not sent more bytes than this.
+    private static let byteLimit = 1_048_576
+
     private(set) var items: [Item] = []
+    private var bytes = 0
     /// The number of the next message.
     private(set) var nextNumber = 0
 
-    mutating func append(_ message: Message, id: String, at time: Timestamp, limit: Int) {
-        items.append(Item(id: id, message: message, time: time, number: nextNumber))
+    mutating func append(_ message: Message, id: String, at time: Timestamp, size: Int, limit: Int) {
+        items.append(Item(id: id, message: message, time: time, size: size, number: nextNumber))
+        bytes += size
         nextNumber += 1
-        if items.count > limit { items.removeFirst(items.count - limit) }
+        var surplus = max(0, items.count - limit)
+        bytes -= items[..<surplus].reduce(0) { $0 + $1.size }
+        while bytes > Self.byteLimit, surplus < items.count {
+            bytes -= items[surplus].size
+            surplus += 1
+        }
+        items.removeFirst(surplus)
     }
 
+    func item(_ id: String) -> Item? { items.last { $0.id == id } }
+
     mutating func remove(_ id: String) {
-        items.removeAll { $0.id == id }
+        remove { $0.id == id }
+    }
+
+    /// Removes what was said before a time.
+    mutating func remove(before time: Timestamp) {
+        remove { $0.time < time }
+    }
+
+    private mutating func remove(_ isUnwanted: (Item) -> Bool) {
+        items.removeAll(where: isUnwanted)
+        bytes = items.reduce(0) { $0 + $1.size }
     }
 
     /// Puts another message in the place of one, such as a tombstone.

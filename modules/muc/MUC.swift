@@ -7,7 +7,9 @@ import ServerKit
 public final class MUC: Module {
     public static let info = ModuleInfo(
         "muc", "Rooms for group chat, which outlive restarts",
-        implements: [.xep(45, "1.35.5"), .xep(421, "1.0.1")],
+        implements: [
+            .xep(45, "1.35.5"), .xep(313, "1.1.3"), .xep(421, "1.0.1"), .xep(424, "0.4.2"), .xep(425, "0.3.0"),
+        ],
         group: .recommended, scope: .component, subdomain: "conference", after: ["disco"])
 
     public struct Options: ModuleOptions {
@@ -19,6 +21,13 @@ public final class MUC: Module {
         let historyLength: Int
         let historyLimit: Int
         let archive: ArchivePolicy
+        let retention: Duration?
+        let cleanupHour: Int
+        let pageSize: Int
+        let pageLimit: Int
+        let pageBytes: Int
+        let waitingQueries: Int
+        let allowsModeration: Bool
 
         /// Who may make rooms.
         enum Creators: String, CaseIterable, Sendable {
@@ -52,7 +61,26 @@ public final class MUC: Module {
             archive = config.choice(
                 "archive", default: ArchivePolicy.on,
                 "Whether rooms keep their messages: on unless their owners say no, on_request if they say so, or off.")
+            retention = config.optionalDuration(
+                "retention", default: .days(365), in: .hours(1)...(.days(36_500)),
+                "How long messages are kept. Owners may choose less for their rooms.")
+            cleanupHour = config.int(
+                "cleanup_hour", default: 4, in: 0...23,
+                "The hour of the day, in UTC, at which older messages are removed.")
+            pageSize = config.int(
+                "page_size", default: 50, in: 1...1000, "Archived messages per page when the client does not say.")
+            pageLimit = config.int("page_limit", default: 250, in: 1...1000, "The most messages per page.")
+            pageBytes = config.size(
+                "page_bytes", default: 1_048_576, in: 65_536...67_108_864,
+                "A page ends with the message that makes it this large.")
+            waitingQueries = config.int(
+                "waiting_queries", default: 20, in: 1...1000,
+                "How many queries of a client to archives may wait for the one before them.")
+            allowsModeration = config.bool(
+                "moderation", default: true, "Whether moderators may retract what others have said.")
         }
+
+        var pageLimits: ArchivePage.Limits { .init(usual: pageSize, most: pageLimit, bytes: pageBytes) }
 
         /// How a new room is until its owner says how it should be.
         var newRoom: RoomSettings { RoomSettings() }

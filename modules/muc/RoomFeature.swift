@@ -13,5 +13,6 @@ extension MUC {
     /// All there are. Within a verb they run in this order.
     static let features: [any RoomFeature.Type] = [
         Admission.self, SubjectFeature.self, Configuration.self, Administration.self, AffiliationNotices.self,
+        Retraction.self, RoomArchive.self, RoomRetention.self, Moderation.self,
     ]
 }

@@ -79,15 +79,29 @@ struct RoomStores {
     }
 
     /// Reads a room; nil when there is none.
-    func read(_ name: String, historyLimit: Int) async throws -> Stored? {
+    func read(_ name: String, _ options: MUC.Options) async throws -> Stored? {
         guard let record = try await rooms.value(for: name) else { return nil }
-        let length = min(record.settings.historyLength ?? historyLimit, historyLimit)
-        var messages: [ArchiveItem<[UInt8]>] = []
-        if length > 0 {
-            messages = try await archive.items(of: name, ArchiveQuery(limit: length, order: .newestFirst)).reversed()
-        }
+        let isArchived = record.settings.isArchived(under: options)
         return Stored(
             record: record, affiliates: try await affiliates.entries(of: name),
-            sessions: try await sessions.entries(of: name), messages: messages)
+            sessions: try await sessions.entries(of: name),
+            messages: isArchived
+                ? try await history(of: name, length: record.settings.historyLength(under: options)) : [])
+    }
+
+    /// The newest messages that those who enter are shown, oldest first. The archive has others among them, but not so
+    /// many that it would be looked through for more.
+    private func history(of name: String, length: Int) async throws -> [ArchiveItem<[UInt8]>] {
+        guard length > 0 else { return [] }
+        var found: [ArchiveItem<[UInt8]>] = []
+        var query = ArchiveQuery(limit: length, order: .newestFirst)
+        query.byteLimit = 1_048_576
+        for _ in 0..<4 {
+            let batch = try await archive.items(of: name, query)
+            found += batch.filter { ArchivedRoomMessage.isForHistory($0.value) }
+            guard found.count < length, let last = batch.last else { break }
+            query.before = .sequence(last.sequence)
+        }
+        return found.prefix(length).reversed()
     }
 }

@@ -129,8 +129,7 @@ final class Rooms {
     private func load(_ name: String) {
         Task { @ServerActor in
             do {
-                let limit = self.options.historyLimit
-                if let stored = try await self.stores.read(name, historyLimit: limit) {
+                if let stored = try await self.stores.read(name, self.options) {
                     let room = Room(self.jid(name), self, stored)
                     self.loaded[name] = room
                     self.hooks.roomLoaded.notify(RoomEvent(room: room))

@@ -29,7 +29,9 @@ extension Room {
         change {
             $0.subject = .init(xml: event.message.element.xml, time: service.host.clock.date)
         }
-        // It is told to those who enter in its own place, and stays out of the history (XEP-0045 §7.2.13).
+        // It is told to those who enter in its own place, and stays out of the history (XEP-0045 §7.2.13). The archive has
+        // it (XEP-0313 §6.1.2).
+        _ = keep(event.message, event.id, from: .init(event.session), isForHistory: false)
         var event = event
         event.isKept = false
         distribute(event, after: service.server.storage.lastEnqueued)
@@ -54,5 +56,5 @@ extension Room {
 
 extension Message {
     /// XEP-0045 §7.2.15: a subject and no body. A thread, which belongs to a discussion, makes no subject of it either.
-    fileprivate var isSubjectChange: Bool { has("subject") && !has("body") && !has("thread") }
+    var isSubjectChange: Bool { has("subject") && !has("body") && !has("thread") }
 }

@@ -1,6 +1,8 @@
 extension Namespace {
     /// XEP-0313 §10.1.
     public static let mam: Namespace = "urn:xmpp:mam:2"
+    /// XEP-0313 §7: everything that ``ArchiveRequest`` reads.
+    public static let mamExtended: Namespace = "urn:xmpp:mam:2#extended"
     /// XEP-0431 §2.1.
     public static let fullText: Namespace = "urn:xmpp:fulltext:0"
 }

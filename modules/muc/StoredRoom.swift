@@ -1,0 +1,43 @@
+import ServerKit
+
+extension Room {
+    /// A room as it was stored.
+    convenience init(_ jid: JID, _ service: Rooms, _ stored: RoomStores.Stored) {
+        var affiliates: [JID: Affiliate] = [:]
+        affiliates.reserveCapacity(stored.affiliates.count)
+        for entry in stored.affiliates {
+            if let jid = JID(entry.key) { affiliates[jid] = entry.value }
+        }
+        self.init(jid, service, stored.record, affiliates: affiliates)
+        for item in stored.messages {
+            guard let message = ArchivedRoomMessage.message(item.value) else { continue }
+            history.append(
+                message, id: item.id, at: Timestamp(microseconds: item.time), size: item.value.count,
+                limit: historyLength)
+        }
+        for entry in stored.sessions { restore(entry) }
+    }
+
+    /// Puts a client back that was here before the server was restarted. Nobody is told: for everybody it was never away.
+    private func restore(_ entry: MapEntry<StoredSession>) {
+        guard let jid = JID(entry.key), let element = try? Element.parse(entry.value.presence),
+            let presence = try? Presence(element)
+        else { return }
+        let affiliation = affiliation(of: jid)
+        guard affiliation != .outcast else { return }
+        let known = occupant(nick: entry.value.nick)
+        guard known == nil || known?.bareJID == jid.bare else { return }
+        let occupant =
+            known
+            ?? Occupant(
+                nick: entry.value.nick, key: Room.key(of: entry.value.nick), room: self.jid, bareJID: jid.bare,
+                id: occupantID(of: jid.bare), affiliation: affiliation, role: entry.value.role)
+        if known == nil {
+            occupant.isShown = settings.shownRoles.contains(occupant.role)
+            insert(occupant)
+        }
+        let session = Occupant.Session(jid, occupant, presence, now: service.now)
+        session.isUnverified = true
+        insert(session)
+    }
+}
