@@ -159,7 +159,7 @@ import Testing
     ]
 
     @Test("Who reads which list (§5.2.1, §9.2, §9.5, §10.5, §10.8)", arguments: lists.indices)
-    func lists(_ index: Int) {
+    func readable(_ index: Int) {
         let row = Self.lists[index]
         var settings = RoomSettings()
         let reader = Standing(affiliation: row.0, role: row.1)
@@ -184,8 +184,8 @@ import Testing
     }
 
     private static func letters(_ lists: AffiliationLists) -> String {
-        [("o", .owners), ("a", .admins), ("m", .members), ("x", .outcasts)]
-            .reduce("") { $0 + (lists.contains($1.1 as AffiliationLists) ? $1.0 : "") }
+        let all: [(String, AffiliationLists)] = [("o", .owners), ("a", .admins), ("m", .members), ("x", .outcasts)]
+        return all.filter { lists.contains($0.1) }.map(\.0).joined()
     }
 
     // MARK: What each role may do, in a room

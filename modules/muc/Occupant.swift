@@ -42,7 +42,8 @@ final class Occupant {
     final class Session {
         /// The full JID.
         let jid: JID
-        unowned let occupant: Occupant
+        /// Whose it is. The two hold each other until it leaves.
+        let occupant: Occupant
         /// What the client last sent, without what the room says itself.
         fileprivate(set) var presence: Presence
         /// When something last came from it, by the server's clock.

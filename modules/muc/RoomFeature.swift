@@ -12,7 +12,7 @@ protocol RoomFeature {
 extension MUC {
     /// All there are. Within a verb they run in this order.
     static let features: [any RoomFeature.Type] = [
-        Admission.self, SubjectFeature.self, Configuration.self, Administration.self, AffiliationNotices.self,
-        Retraction.self, RoomArchive.self, RoomRetention.self, Moderation.self,
+        Admission.self, Retraction.self, SubjectFeature.self, Configuration.self, Administration.self,
+        AffiliationNotices.self, RoomArchive.self, RoomRetention.self, Moderation.self,
     ]
 }
