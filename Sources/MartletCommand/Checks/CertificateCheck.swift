@@ -12,11 +12,11 @@ enum CertificateCheck {
         let own = configuration.hosts.filter { $0.certificate != nil }
         for host in own { inspect(host, &findings) }
         let names = configuration.hosts.filter { $0.certificate == nil }.map(\.name)
-            + configuration.components.map(\.name)
         guard !names.isEmpty else { return findings }
         let store = CertificateStore(directory: configuration.certificateDirectory, trust: try? TLSTrust.system())
         let result = store.load(
-            hosts: names.map { JID(domain: $0)?.asciiDomain ?? $0 }, now: now)
+            hosts: names.map { JID(domain: $0)?.asciiDomain ?? $0 },
+            others: CertificateLoader(configuration).componentNames, now: now)
         for report in result.reports { add(report, &findings, now: now) }
         for problem in result.problems { findings.problem(problem) }
         return findings

@@ -44,7 +44,7 @@ struct DemoStage {
             .reports.contains { $0.notAfter > time(nil) }
         if !hasCertificate {
             try SelfSignedCertificate.generate(
-                hosts: ["localhost"], directory: certificates, addresses: ["127.0.0.1", "::1"], replacing: true)
+                hosts: ["localhost", "*.localhost"], directory: certificates, addresses: ["127.0.0.1", "::1"], replacing: true)
         }
         if !Files.exists(accountList) {
             let lines = ["romeo", "juliet"].map { "\($0)@localhost \(PasswordOptions.generated())\n" }
@@ -67,6 +67,7 @@ struct DemoStage {
         """
         # Written by "martlet demo", anew at each start.
         hosts: { localhost: {} }
+        components: { conference.localhost: { module: muc } }
         admins: [romeo@localhost]
         data_directory: \(directory.yamlScalar)
         certificates: \(certificates.yamlScalar)
@@ -104,6 +105,8 @@ struct DemoStage {
                           host localhost, port \(ports.c2s), and accept the certificate
               Dino        trusts what the system trusts: copy \(certificate)
                           into /usr/local/share/ca-certificates, run update-ca-certificates, start dino
+
+            Rooms for group chat are on conference.localhost: in Profanity, /join hall@conference.localhost
 
             Accounts: martlet user add NAME@localhost --config \(configuration)
             Ctrl-C ends the server; \(directory) keeps its data.

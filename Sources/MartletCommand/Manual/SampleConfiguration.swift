@@ -26,13 +26,17 @@ struct SampleConfiguration {
                 .filter { !said.contains($0.key) && $0.key != "modules" }
                 .filter { $0.key != "components" || components.isEmpty })
         var rest = SampleWriter()
-        if !components.isEmpty { rest.components(components.map { ($0.info.subdomain, Self.describe($0)) }, of: host) }
+        if !components.isEmpty {
+            rest.components(
+                components.map { ($0.info.subdomain, Self.describe($0), $0.info.group == .recommended) }, of: host)
+        }
         rest.modules(sorted.filter { $0.info.scope != .component }.map(Self.describe))
         return writer.text + "\n" + rest.text
     }
 
     private var inForceKeys: [String] {
-        ["hosts"] + [("admins", admin != nil), ("data_directory", data != nil), ("certificates", certificates != nil)]
+        ["hosts"]
+            + [("admins", admin != nil), ("data_directory", data != nil), ("certificates", certificates != nil)]
             .filter(\.1).map(\.0)
     }
 

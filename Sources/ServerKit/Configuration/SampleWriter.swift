@@ -69,14 +69,18 @@ public struct SampleWriter: Sendable {
         }
     }
 
-    /// Adds components, as the examples that modules give of the domains they serve, below the domain of `host`.
-    public mutating func components(_ components: [(subdomain: String, module: Module)], of host: String) {
+    /// Adds components, as the examples that modules give of the domains they serve, below the domain of `host`. Those
+    /// that are expected of every server are in force.
+    public mutating func components(
+        _ components: [(subdomain: String, module: Module, isInForce: Bool)], of host: String
+    ) {
         comment("Domains that a module serves, with its options beside its name.", indentation: 0)
         lines.append("components:")
-        for (subdomain, module) in components {
+        for (subdomain, module, isInForce) in components {
+            let mark = isInForce ? "" : "#"
             comment(module.summary.sentence, indentation: 2)
-            lines.append("  #\("\(subdomain).\(host)".yamlScalar):")
-            lines.append("    #module: \(module.name.yamlScalar)")
+            lines.append("  \(mark)\("\(subdomain).\(host)".yamlScalar):")
+            lines.append("    \(mark)module: \(module.name.yamlScalar)")
             write(module.options, indentation: 4)
             if lines.last != "" { lines.append("") }
         }

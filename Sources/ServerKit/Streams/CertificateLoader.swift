@@ -7,15 +7,19 @@ public struct CertificateLoader {
     }
 
     /// The names that certificates are needed for, in ASCII form.
-    public var names: [String] {
-        (configuration.hosts.map(\.name) + configuration.components.map(\.name)).map { name in
-            JID(unchecked: nil, domainpart: name, resourcepart: nil).asciiDomain
-        }
+    public var names: [String] { Self.ascii(configuration.hosts.map(\.name)) }
+
+    /// The names of components, which nobody connects to as long as they are local.
+    public var componentNames: [String] { Self.ascii(configuration.components.map(\.name)) }
+
+    private static func ascii(_ names: [String]) -> [String] {
+        names.map { JID(unchecked: nil, domainpart: $0, resourcepart: nil).asciiDomain }
     }
 
     /// Reads all of them.
     public func load() -> CertificateStore.Result {
-        var result = CertificateStore(directory: configuration.certificateDirectory).load(hosts: names)
+        var result = CertificateStore(directory: configuration.certificateDirectory).load(
+            hosts: names, others: componentNames)
         for host in configuration.hosts {
             guard let chain = host.certificate else { continue }
             do {

@@ -66,8 +66,9 @@ public struct CertificateStore: Sendable {
     ///
     /// - Parameters:
     ///   - hosts: those to be served, in ASCII form.
+    ///   - others: names that can do without a certificate, and get one if there is one for them.
     ///   - now: seconds since 1970.
-    public func load(hosts: [String], now: Int = time(nil)) -> Result {
+    public func load(hosts: [String], others: [String] = [], now: Int = time(nil)) -> Result {
         var result = Result()
         let pairs: [(certificate: String, key: String)]
         do { pairs = try scan() } catch {
@@ -83,7 +84,7 @@ public struct CertificateStore: Sendable {
             } catch { report.errors.append("\(error)") }
             result.reports.append(report)
         }
-        choose(from: candidates, for: hosts, now: now, &result)
+        choose(from: candidates, for: hosts + others, needed: Set(hosts.map { $0.lowercased() }), now: now, &result)
         return result
     }
 
@@ -147,7 +148,9 @@ public struct CertificateStore: Sendable {
         }
     }
 
-    private func choose(from candidates: [Candidate], for hosts: [String], now: Int, _ result: inout Result) {
+    private func choose(
+        from candidates: [Candidate], for hosts: [String], needed: Set<String>, now: Int, _ result: inout Result
+    ) {
         var contexts: [Int: TLSContext] = [:]
         for host in hosts {
             let host = host.lowercased()
@@ -175,7 +178,7 @@ public struct CertificateStore: Sendable {
                     result.reports[candidate.report].errors.append(sentence)
                 }
             }
-            if result.identities[host] == nil {
+            if result.identities[host] == nil, needed.contains(host) {
                 result.problems.append("No usable certificate in \(directory) is for \(host).")
             }
         }

@@ -73,8 +73,12 @@ import Testing
         var writer = SampleWriter()
         writer.components(
             [
-                ("archive", .init("archive", "Keeps messages", isOnByDefault: false, options: ArchiveOptions.descriptions)),
-                ("conference", .init("muc", "Rooms", isOnByDefault: false)),
+                (
+                    "archive",
+                    .init("archive", "Keeps messages", isOnByDefault: false, options: ArchiveOptions.descriptions),
+                    false
+                ),
+                ("conference", .init("muc", "Rooms", isOnByDefault: false), true),
             ], of: "example.org")
         #expect(
             writer.text == """
@@ -91,8 +95,8 @@ import Testing
                       #name: "on"   # The driver.
 
                   # Rooms.
-                  #conference.example.org:
-                    #module: muc
+                  conference.example.org:
+                    module: muc
 
                 """)
         for text in [writer.text, uncommented(writer.text)] {
@@ -100,7 +104,10 @@ import Testing
                 bytes: Array(text.utf8), file: "f.yaml", listeners: [])
             #expect(problems.isEmpty)
             let names = configuration?.components.map(\.name)
-            #expect(names == (text == writer.text ? [] : ["archive.example.org", "conference.example.org"]))
+            #expect(
+                names
+                    == (text == writer.text
+                        ? ["conference.example.org"] : ["archive.example.org", "conference.example.org"]))
         }
     }
 
