@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 
 import slixmpp
 from slixmpp.exceptions import IqError, PresenceError
+from slixmpp.stanza import Error
 from slixmpp.xmlstream.stanzabase import StanzaBase
 
 from .processes import until
@@ -13,6 +14,9 @@ from .steps import Failure, expect
 
 PLUGINS = ("xep_0012", "xep_0030", "xep_0049", "xep_0054", "xep_0077", "xep_0092", "xep_0115", "xep_0199", "xep_0202",
            "xep_0203")
+
+# The one condition of RFC 6120 §8.3.3 that slixmpp does not know; an IQ error with it would be a timeout.
+Error.conditions.add("policy-violation")
 
 
 class Client(slixmpp.ClientXMPP):

@@ -177,6 +177,9 @@ class Prosody(Server):
         "a cancelled first form leaves no room (XEP-0045 §10.1.3)": "Prosody keeps it",
         "a room that becomes members-only sends others away, with code 322": "Prosody does not tell those who stay",
         "refused: an owner's role taken (XEP-0045 §9.7)": "Prosody lets owners do it",
+        "slow mode: a participant waits between two messages, and is told so": "Prosody has none",
+        "nobody else gets the room that was destroyed: gone (XEP-0045 §10.9)":
+            "Prosody lets nobody make it anew, or everybody",
         "the reason of a ban is on the list": "Prosody does not keep it",
         "several are banned at once (XEP-0045 §9.2)": "Prosody takes the first",
         "the list comes in pages when asked for so (XEP-0059)": "Prosody sends all",
@@ -197,7 +200,8 @@ class Prosody(Server):
         **{title: "Prosody 0.12 has none" for title in (
             "the service offers a search for rooms (XEP-0433 §4.1)",
             "a public room tells how much is said in it, a hidden one does not (XEP-0502 §3.1)",
-            "the room has hats (XEP-0317 §2)", "the room has versions of its affiliations (XEP-0463 §4)")},
+            "the room wakes phones (XEP-0357)", "the room has hats (XEP-0317 §2)",
+            "the room has versions of its affiliations (XEP-0463 §4)")},
         "SIGTERM and a start: sessions are resumed with their old ids, nothing lost, order kept": "Prosody forgets them",
         "SIGTERM and a start: sessions are resumed, and nobody has to enter again": "Prosody forgets them",
         "contacts see no flicker of presence over a restart": "Prosody forgets sessions",

@@ -9,9 +9,8 @@ from lib.catalogue import REPOSITORY
 from lib.stage import Stage
 from lib.steps import Failure, expect
 
-# What needs rooms, uploads, the web or components comes with later modules; registration for everybody is closed here.
-NOT_REQUIRED = {"xep0077", "xep0045", "xep0313muc", "vcard_muc", "xep0065", "xep0363", "xep0363_cors", "xep0156", "xep0114", "xep0410",
-                "rfc7395", "xep0206", "upload"}
+# What needs uploads, the web or components comes with later modules; registration for everybody is closed here.
+NOT_REQUIRED = {"xep0077", "xep0065", "xep0363", "xep0363_cors", "xep0156", "xep0114", "rfc7395", "xep0206", "upload"}
 
 
 async def run(stage: Stage) -> None:

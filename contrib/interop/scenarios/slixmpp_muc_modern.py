@@ -1,12 +1,17 @@
 """What came to rooms after XEP-0045: search (XEP-0433), activity (XEP-0502), hats (XEP-0317), versions of affiliations
-(XEP-0463). Each part ends at once where the server does not offer it."""
+(XEP-0463), pushes (XEP-0357). Each part ends at once where the server does not offer it."""
+
+import asyncio
 
 from slixmpp.xmlstream import ET
 
 from lib.client import Client, refused
+from lib.processes import until
 from lib.rooms import USER, administer, codes, create, enter, info, is_from, item, login, submission, values
 from lib.stage import Stage
 from lib.steps import expect
+
+from .slixmpp_devices import PUSH, app_server
 
 SEARCH, HATS, MAV = "urn:xmpp:channel-search:0:search", "urn:xmpp:hats:0", "urn:xmpp:muc:affiliations:1"
 SEARCH_FORM, ACTIVITY = "urn:xmpp:channel-search:0:search-params", "{urn:xmpp:muc-activity}message-activity"
@@ -20,6 +25,7 @@ async def run(stage: Stage) -> None:
     await activity(stage, romeo, juliet)
     await hats(stage, romeo, juliet, nurse)
     await versions(stage, romeo, juliet, nurse)
+    await push(stage)
 
 
 async def search(stage: Stage, romeo: Client, juliet: Client) -> None:
@@ -206,3 +212,46 @@ async def versions(stage: Stage, romeo: Client, juliet: Client, nurse: Client) -
     with stage.step("versions outlive a restart of the server"):
         await stage.server.restart()
         expect(await ask(mav.get("until")) == (None, None, mav.get("until")), "another version, or changes")
+
+
+async def push(stage: Stage) -> None:
+    """A member who is away is reached, when all may be for her, or she is named."""
+    romeo, juliet = [await login(stage, name) for name in ("escalus", "rosaline")]
+    club, square = f"club@{stage.rooms}", f"square@{stage.rooms}"
+    hosts = [await create(romeo, club, "Escalus", membersonly="1", persistentroom="1"),
+             await create(romeo, square, "Escalus", persistentroom="1")]
+    for room in (club, square):
+        await administer(romeo, room, {"affiliation": "member", "jid": juliet.boundjid.bare, "nick": "Rosaline"})
+    with stage.step("the room wakes phones (XEP-0357)"):
+        features = (await info(juliet, club)).features
+        expect(PUSH in features, f"no {PUSH}")
+    if PUSH not in features:
+        return
+    app = await stage.login(stage.add_account("appserver"))
+    pushes: list = []
+    app_server(app, pushes)
+    with stage.step("a member registers her phone with rooms, a stranger does not"):
+        for number, room in enumerate((club, square)):
+            enable = f"<enable xmlns='{PUSH}' jid='{app.boundjid.full}' node='phone-{number}'/>"
+            await juliet.ask("set", enable, to=room)
+            await refused(app.ask("set", enable, to=room))
+    with stage.step("a member who is in the room is not woken"):
+        guest = await enter(juliet, club, "Rosaline")
+        hosts[0].say("to all who are here")
+        await guest.hears("to all who are here")
+        await asyncio.sleep(0.5)
+        expect(not pushes, f"{len(pushes)} pushes")
+        await guest.leave()
+    with stage.step("a member who is away is woken by what is said in a room of members"):
+        hosts[0].say("to all who are not")
+        await until(lambda: pushes, "push")
+        expect("phone-0" in ET.tostring(pushes[0], encoding="unicode"), ET.tostring(pushes[0], encoding="unicode"))
+        pushes.clear()
+    with stage.step("in a room for everybody she is woken when she is named, and not by each word"):
+        hosts[1].say("nothing of interest")
+        await hosts[1].settle()
+        await asyncio.sleep(0.5)
+        expect(not pushes, f"{len(pushes)} pushes")
+        hosts[1].say("Rosaline: are you there?")
+        await until(lambda: pushes, "push")
+        expect("phone-1" in ET.tostring(pushes[0], encoding="unicode"), ET.tostring(pushes[0], encoding="unicode"))

@@ -1,6 +1,8 @@
 """Rooms (XEP-0045) as those who run them know them: configuration, passwords, members, roles, affiliations, lists,
 registration, invitations, the end of a room; and what clients need for OMEMO in a room."""
 
+import asyncio
+
 from slixmpp import JID
 
 from lib.client import Client, refused
@@ -76,6 +78,17 @@ async def making(stage: Stage, romeo: Client, juliet: Client, nurse: Client, mer
         await refused(configure(romeo, room, whois="the neighbours"), "not-acceptable", "bad-request")
         await refused(configure(romeo, room, passwordprotectedroom="1", roomsecret=""), "not-acceptable")
         expect(await configuration(romeo, room) == before, "it changed")
+    with stage.step("slow mode: a participant waits between two messages, and is told so"):
+        expect("slow_mode_duration" in await configuration(romeo, room), "no field for it")
+        await configure(romeo, room, slow_mode_duration="2")
+        guest.say("first")
+        guest.say("at once")
+        await guest.sees_error(lambda s: s.name == "message", "policy-violation", "resource-constraint")
+        await owner.hears("first")
+        await asyncio.sleep(2.1)
+        guest.say("after a while")
+        await owner.hears("after a while")
+        await configure(romeo, room, slow_mode_duration="0")
     with stage.step("a cancelled first form leaves no room (XEP-0045 §10.1.3)"):
         vain = f"vain@{stage.rooms}"
         await enter(romeo, vain, "Romeo")
@@ -475,7 +488,10 @@ async def destruction(stage: Stage, romeo: Client, juliet: Client, nurse: Client
             expect(element is not None and element.get("jid") == venue, str(seen))
             expect(element.findtext(f"{{{USER}}}reason") == "Macbeth doth come.", str(seen))
             expect(stands(seen)[1] == "none", str(seen))
-    with stage.step("a destroyed room is gone, with its configuration"):
-        await refused(info(juliet, room), "item-not-found")
-        anew = await enter(juliet, room, "Juliet")
+    with stage.step("a destroyed room is gone, and its owner may make it anew"):
+        await refused(info(juliet, room), "item-not-found", "gone")
+        anew = await enter(romeo, room, "Romeo")
         expect("201" in codes(anew.presence) and stands(anew.presence)[0] == "owner", str(anew.presence))
+    with stage.step("nobody else gets the room that was destroyed: gone (XEP-0045 §10.9)"):
+        await destroy(romeo, room)
+        await refused(enter(juliet, room, "Juliet"), "gone")
