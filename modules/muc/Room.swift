@@ -93,6 +93,12 @@ final class Room {
         if !isDestroyed { service.stores.write(writes) }
     }
 
+    /// Stores everybody whom a new room knows from the beginning.
+    func saveAffiliates() {
+        let store = service.stores.affiliates
+        service.stores.write(affiliates.map { store.setting($0.value, $0.key.description, of: name) })
+    }
+
     /// The bare JIDs and domains with this affiliation, in order.
     func affiliates(with affiliation: Affiliation) -> [(jid: JID, affiliate: Affiliate)] {
         affiliates.filter { $0.value.affiliation == affiliation }.map { ($0.key, $0.value) }

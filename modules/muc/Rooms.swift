@@ -226,7 +226,7 @@ final class Rooms {
 
     private func finishCreating(_ room: Room) {
         room.isNew = false
-        for (jid, affiliate) in room.affiliates { room.setAffiliate(affiliate, of: jid) }
+        room.saveAffiliates()
         room.save()
         stores.made.set(host.clock.date, room.name, of: room.record.creator.description)
         hooks.roomCreated.notify(RoomEvent(room: room))
