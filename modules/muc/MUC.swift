@@ -28,6 +28,8 @@ public final class MUC: Module {
         let pageBytes: Int
         let waitingQueries: Int
         let allowsModeration: Bool
+        let listSize: Int
+        let showsOccupants: Bool
 
         /// Who may make rooms.
         enum Creators: String, CaseIterable, Sendable {
@@ -78,6 +80,11 @@ public final class MUC: Module {
                 "How many queries of a client to archives may wait for the one before them.")
             allowsModeration = config.bool(
                 "moderation", default: true, "Whether moderators may retract what others have said.")
+            listSize = config.int(
+                "list_size", default: 200, in: 1...1_000, "Rooms that a list shows at once, or occupants.")
+            showsOccupants = config.bool(
+                "list_occupants", default: false,
+                "Whether everybody may list the occupants of public rooms, and not only those who are in them.")
         }
 
         var pageLimits: ArchivePage.Limits { .init(usual: pageSize, most: pageLimit, bytes: pageBytes) }

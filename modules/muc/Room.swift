@@ -183,6 +183,6 @@ extension ListedRoom {
     init(_ settings: RoomSettings) {
         self.init(
             title: settings.title, description: settings.description, language: settings.language,
-            isOpen: !settings.isMembersOnly && settings.password == nil)
+            isOpen: settings.isOpen, isNonAnonymous: settings.whois == .anyone ? true : nil)
     }
 }

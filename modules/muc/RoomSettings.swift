@@ -60,10 +60,17 @@ struct RoomSettings: Sendable, Equatable {
     var isLogged = false
     /// Where. `muc#roominfo_logs`
     var logsURL: String?
+    /// The node of a PubSub service that belongs to the room, as a URI. `muc#roomconfig_pubsub`
+    var pubsubNode: String?
     /// Seconds that a participant waits between two messages; nil for none.
     var slowModeSeconds: Int?
     /// Whether occupants with a reserved nick must use it. XEP-0045 §7.2.2, status 210.
     var locksNicks = false
+}
+
+extension RoomSettings {
+    /// Whether everybody may enter who has not been banned. XEP-0045 §4.2.
+    var isOpen: Bool { !isMembersOnly && password == nil }
 }
 
 extension RoomSettings: Codable {
@@ -71,7 +78,7 @@ extension RoomSettings: Codable {
         case title, description, language, isPublic, isPersistent, isMembersOnly, isModerated, whois, password
         case maxOccupants, participantsChangeSubject, occupantsInvite, privateMessages, shownRoles, memberListRoles
         case historyLength, isArchived, retentionDays, allowsVoiceRequests, allowsRegistration, contacts, isLogged
-        case logsURL, slowModeSeconds, locksNicks
+        case logsURL, pubsubNode, slowModeSeconds, locksNicks
     }
 
     init(from decoder: any Decoder) throws {
@@ -106,6 +113,7 @@ extension RoomSettings: Codable {
         try read(.contacts, \.contacts)
         try read(.isLogged, \.isLogged)
         try read(.logsURL, \.logsURL)
+        try read(.pubsubNode, \.pubsubNode)
         try read(.slowModeSeconds, \.slowModeSeconds)
         try read(.locksNicks, \.locksNicks)
     }
@@ -140,6 +148,7 @@ extension RoomSettings: Codable {
         try write(.contacts, \.contacts)
         try write(.isLogged, \.isLogged)
         try write(.logsURL, \.logsURL)
+        try write(.pubsubNode, \.pubsubNode)
         try write(.slowModeSeconds, \.slowModeSeconds)
         try write(.locksNicks, \.locksNicks)
     }

@@ -31,6 +31,8 @@ struct ListedRoom: Codable, Sendable {
     let description: String?
     let language: String?
     let isOpen: Bool
+    /// Whether all occupants see each other's real JIDs.
+    var isNonAnonymous: Bool?
 }
 
 /// Where the rooms of a service are stored, by their localparts.

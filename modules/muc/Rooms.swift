@@ -12,6 +12,8 @@ final class Rooms {
     let hooks: RoomHooks
     /// What features tell of rooms through disco.
     let info = RoomInfo()
+    /// The public ones.
+    private(set) lazy var directory = RoomDirectory(self)
     var options: MUC.Options
     private(set) var loaded: [String: Room] = [:]
     private var mailboxes: [String: Mailbox] = [:]
