@@ -127,6 +127,26 @@ extension Room {
             own: { self.ownPayload(of: occupant, []) })
     }
 
+    /// Shows and hides occupants as the settings say by now. XEP-0045 §16.5.3, `muc#roomconfig_presencebroadcast`.
+    func updateShown() {
+        for occupant in occupants {
+            let isShown = settings.shownRoles.contains(occupant.role)
+            guard isShown != occupant.isShown else { continue }
+            if !isShown { hide(occupant) }
+            occupant.isShown = isShown
+            if isShown {
+                show(occupant, to: sessions.filter { $0.occupant !== occupant && $0.occupant.role != .moderator })
+            }
+        }
+    }
+
+    /// Tells clients of others of an occupant as it is now.
+    func show(_ occupant: Occupant, to viewers: [Occupant.Session]) {
+        broadcast(
+            of: occupant, .available, viewers: viewers, { self.payload(of: occupant, showingJID: $0) },
+            own: { self.ownPayload(of: occupant, []) })
+    }
+
     private func showAll(to viewer: Occupant) {
         guard settings.whois != .anyone || occupants.contains(where: { !$0.isShown }) else { return }
         for occupant in occupants where occupant !== viewer {

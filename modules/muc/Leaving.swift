@@ -19,6 +19,38 @@ extension Room {
         remove([session], details, farewell: nil)
     }
 
+    /// Removes many occupants at once, against their will. Only those who stay are told of all of them.
+    func expel(_ leaving: [Occupant], _ details: Details) {
+        let gone = leaving.map { (occupant: $0, sessions: $0.sessions, jid: $0.primary?.jid) }
+        for session in gone.flatMap(\.sessions) {
+            take(session)
+            forgetStored(session)
+        }
+        let viewers = sessions
+        var own = details
+        own.statuses.append(.selfPresence)
+        for (occupant, sessions, jid) in gone {
+            let ownPayload = makePayload(of: occupant, .unavailable, jid: jid, own)
+            let from = occupant.jid
+            outbox.send {
+                for session in sessions {
+                    var presence = Presence(to: session.jid, from: from, kind: .unavailable)
+                    presence.payload = ownPayload
+                    self.router.route(presence)
+                }
+            }
+            broadcast(
+                of: occupant, .unavailable, viewers: viewers,
+                { self.makePayload(of: occupant, .unavailable, jid: $0 ? jid : nil, details) }, own: { ownPayload })
+        }
+        for (occupant, sessions, _) in gone {
+            for session in sessions {
+                service.hooks.occupantLeft.notify(OccupantEvent(room: self, occupant: occupant, session: session))
+            }
+        }
+        if !gone.isEmpty, isEmpty, !isDestroyed { service.becameEmpty(self) }
+    }
+
     /// Takes clients of one occupant out and tells those who are concerned.
     private func remove(_ leaving: [Occupant.Session], _ details: Details, farewell: Presence?) {
         guard let occupant = leaving.first?.occupant else { return }
@@ -32,6 +64,8 @@ extension Room {
         let isGone = occupant.sessions.isEmpty
         var own = details
         own.statuses.append(.selfPresence)
+        // XEP-0045 §10.1.3: a room that was never configured goes away with its owner.
+        if isEmpty, isLocked, own.element == nil { own.element = Element("destroy", .mucUser) }
         let ownPayload = makePayload(of: occupant, .unavailable, jid: jid, own, farewell: farewell)
         let from = occupant.jid
         outbox.send {
@@ -68,18 +102,19 @@ extension Room {
             if let password { Element("password", text: password) }
             if let reason { Element("reason", text: reason) }
         }
-        let everybody = sessions
-        for session in everybody { take(session) }
+        let payload = Element("presence", .client) {
+            Element("x", .mucUser) {
+                Element("item", nil, ["affiliation": "none", "role": "none"])
+                element
+                Status.selfPresence.element
+            }
+        }.encoded
+        let everybody = sessions.map { (jid: $0.jid, from: $0.occupant.jid) }
+        for session in sessions { take(session) }
         outbox.send {
-            for session in everybody {
-                var presence = Presence(to: session.jid, from: session.occupant.jid, kind: .unavailable)
-                presence.payload = Element("presence", .client) {
-                    Element("x", .mucUser) {
-                        Element("item", nil, ["affiliation": "none", "role": "none"])
-                        element
-                        Status.selfPresence.element
-                    }
-                }
+            for (jid, from) in everybody {
+                var presence = Presence(to: jid, from: from, kind: .unavailable)
+                presence.payload = payload
                 self.router.route(presence)
             }
         }

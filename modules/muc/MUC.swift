@@ -28,8 +28,16 @@ public final class MUC: Module {
         let pageBytes: Int
         let waitingQueries: Int
         let allowsModeration: Bool
+        let locksNewRooms: Bool
+        let maxTitle: Int
+        let maxDescription: Int
+        let maxPassword: Int
+        let maxContacts: Int
+        let maxListed: Int
         let listSize: Int
         let showsOccupants: Bool
+        /// How a new room is until its owner says how it should be.
+        let newRoom: RoomSettings
 
         /// Who may make rooms.
         enum Creators: String, CaseIterable, Sendable {
@@ -80,17 +88,27 @@ public final class MUC: Module {
                 "How many queries of a client to archives may wait for the one before them.")
             allowsModeration = config.bool(
                 "moderation", default: true, "Whether moderators may retract what others have said.")
+            locksNewRooms = config.bool(
+                "lock_new_rooms", default: true, "Whether others can enter a new room only when it has been configured."
+            )
+            maxTitle = config.int("max_title", default: 200, in: 10...10_000, "Bytes of a room's name.")
+            maxDescription = config.int(
+                "max_description", default: 2_000, in: 10...100_000, "Bytes of a room's description.")
+            maxPassword = config.int("max_password", default: 200, in: 1...10_000, "Bytes of a room's password.")
+            maxContacts = config.int(
+                "max_contacts", default: 10, in: 0...1_000, "Addresses of those whom to ask about a room.")
+            maxListed = config.int(
+                "max_owners", default: 100, in: 1...10_000,
+                "Owners, and admins, that the form for a room's configuration takes.")
             listSize = config.int(
                 "list_size", default: 200, in: 1...1_000, "Rooms that a list shows at once, or occupants.")
             showsOccupants = config.bool(
                 "list_occupants", default: false,
                 "Whether everybody may list the occupants of public rooms, and not only those who are in them.")
+            newRoom = config.section("defaults", "How new rooms are until their owners say.") { RoomSettings(&$0) }
         }
 
         var pageLimits: ArchivePage.Limits { .init(usual: pageSize, most: pageLimit, bytes: pageBytes) }
-
-        /// How a new room is until its owner says how it should be.
-        var newRoom: RoomSettings { RoomSettings() }
     }
 
     private var options: Options

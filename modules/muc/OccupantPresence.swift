@@ -26,7 +26,7 @@ extension Room {
         payload(of: occupant, showingJID: seesJIDs(viewer))
     }
 
-    private func payload(of occupant: Occupant, showingJID: Bool) -> Element {
+    func payload(of occupant: Occupant, showingJID: Bool) -> Element {
         occupant.presence(showingJID: showingJID) {
             makePayload(of: occupant, .available, jid: showingJID ? occupant.primary?.jid : nil, Details())
         }

@@ -212,7 +212,7 @@ final class Rooms {
         }
         let record = RoomRecord(
             settings: options.newRoom, creator: creator, created: host.clock.date,
-            salt: RandomToken.make(bytes: 16), isLocked: true)
+            salt: RandomToken.make(bytes: 16), isLocked: options.locksNewRooms ? true : nil)
         // XEP-0045 §10.1.1: whoever makes the room owns it.
         let room = Room(jid(name), self, record, affiliates: [creator: Affiliate(affiliation: .owner)])
         loaded[name] = room
