@@ -9,6 +9,7 @@ public final class MUC: Module {
         "muc", "Rooms for group chat, which outlive restarts",
         implements: [
             .xep(45, "1.35.5"), .xep(313, "1.1.3"), .xep(421, "1.0.1"), .xep(424, "0.4.2"), .xep(425, "0.3.0"),
+            .xep(433, "0.1.0"), .xep(502, "0.1.0"),
         ],
         group: .recommended, scope: .component, subdomain: "conference", after: ["disco"])
 

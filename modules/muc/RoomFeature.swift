@@ -14,6 +14,6 @@ extension MUC {
     static let features: [any RoomFeature.Type] = [
         Admission.self, Retraction.self, SubjectFeature.self, Configuration.self, Administration.self,
         AffiliationNotices.self, RoomArchive.self, RoomRetention.self, Moderation.self,
-        RoomDisco.self, RoomList.self, RoomCommands.self,
+        RoomDisco.self, RoomList.self, RoomSearch.self, Activity.self, RoomCommands.self,
     ]
 }

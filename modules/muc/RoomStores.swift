@@ -11,6 +11,8 @@ struct RoomRecord: Codable, Sendable {
     let salt: String
     /// Whether its owner has still to say how it should be. XEP-0045 §10.1.
     var isLocked: Bool?
+    /// How much was said of late. XEP-0502.
+    var activity: MessageCounts?
 
     struct StoredSubject: Codable, Sendable {
         let xml: String
