@@ -47,7 +47,7 @@ private final class Wings: Module {
         #expect(ModuleManual(Rooms.self).markdown.contains("Rooms. Serves a domain of its own"))
         #expect(ModuleManual(Wings.self).markdown.contains("Flies. On by default."))
         let sample = SampleConfiguration(modules: modules).text
-        #expect(sample.contains("\ncomponents:\n  # Rooms.\n  #conference.example.org:\n    #module: rooms\n"))
+        #expect(sample.contains("\ncomponents:\n  # Rooms.\n  conference.example.org:\n    module: rooms\n"))
         #expect(!sample.contains("\n  #rooms:"))
         // Without modules of that kind the option stands there as it is.
         #expect(SampleConfiguration(modules: [Wings.self]).text.contains("\n#components:"))
