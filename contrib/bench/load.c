@@ -237,7 +237,7 @@ static void parse_options(int argc, char **argv) {
         {"mechanism", 1, 0, 'm'}, {"counts", 1, 0, 'n'}, {"concurrency", 1, 0, 'C'}, {"warmup", 1, 0, 'w'},
         {"pairs", 1, 0, 'P'}, {"window", 1, 0, 'W'}, {"ack-every", 1, 0, 'A'}, {"sources", 1, 0, 'S'},
         {"seconds", 1, 0, 'T'}, {"warmup-seconds", 1, 0, 'U'}, {"settle", 1, 0, 'e'}, {"rate", 1, 0, 'r'},
-        {"timeout", 1, 0, 'x'}, {"senders", 1, 0, 'N'}, {"hang-up", 0, 0, 'H'},
+        {"timeout", 1, 0, 'x'}, {"senders", 1, 0, 'N'}, {"hang-up", 0, 0, 'H'}, {"first", 1, 0, 'f'},
         {"fill-seconds", 1, 0, 'F'}, {0}};
     options.mode = argc > 1 ? argv[1] : "";
     options.rate = strcmp(options.mode, "paced") ? 0 : 500;
@@ -276,6 +276,7 @@ static void parse_options(int argc, char **argv) {
         case 'e': options.settle = atof(optarg); break;
         case 'r': options.rate = atof(optarg); break;
         case 'x': options.timeout = atof(optarg); break;
+        case 'f': options.first = atoi(optarg); break;
         case 'H': options.hang_up = true; break;
         case 'N': options.senders = atoi(optarg); break;
         case 'F': options.fill_seconds = atof(optarg); break;

@@ -45,7 +45,7 @@ struct snapshot { double wall, server, user, system, self; uint64_t delivered; }
 
 struct options {
     const char *mode, *address, *domain, *password, *ca, *key_file, *mechanism, *counts;
-    int port, concurrency, warmup, pairs, window, senders, ack_every, sources;
+    int port, concurrency, warmup, pairs, window, senders, first, ack_every, sources;
     bool starttls, sm, carbons, hang_up;
     double seconds, warmup_seconds, fill_seconds, settle, rate, timeout;
 };

@@ -19,7 +19,7 @@ static void address(char *out, size_t capacity, int room) {
 static int step[1024];
 
 static void make_next(struct connection *c) {
-    if (next[c->index] >= rooms) return;
+    if (next[c->index] >= options.first + rooms) return;
     char room[96];
     address(room, sizeof room, next[c->index]);
     step[c->index] = 0;
@@ -78,7 +78,7 @@ static void asked_answer(struct connection *c) {
 }
 
 static void ask_until(int count) {
-    limit = count;
+    limit = options.first + count;
     for (int i = 0; i < clients; i++)
         for (int k = 0; k < ASKED; k++) ask_next(connections[i]);
     while (done < count) turn(10);
@@ -89,7 +89,7 @@ void rooms_mode(bool makes) {
     clients = options.senders;
     if (clients < 1 || clients > 1024 || rooms < clients) fail(NULL, "an option is out of bounds");
     log_in(clients);
-    for (int i = 0; i < clients; i++) next[i] = i;
+    for (int i = 0; i < clients; i++) next[i] = options.first + i;
     on_room_presence = makes ? made_presence : NULL;
     on_room_answer = makes ? made_answer : asked_answer;
     run_for(0.5);

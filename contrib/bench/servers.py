@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import time
 from pathlib import Path
@@ -196,6 +197,33 @@ class Martlet(Server):
 
     def command(self, variant):
         return [self.binary, "run", "--config", str(self.configuration(variant))], {}
+
+    def multiply_rooms(self, count, wanted):
+        """Copies the stored rooms r0 … as further ones, with all that is stored of them: to make so many takes hours.
+
+        `value.key` is store << 40 | owner, and the owner of what belongs to a room is its localpart.
+        """
+        database = sqlite3.connect(next((self.folder / "data").glob("*.sqlite")))
+        with database:
+            made = database.execute("SELECT id FROM store WHERE name = 'rooms-made'").fetchone()[0]
+            for copy in range(1, wanted // count):
+                name = f"'r' || (substr(old.name, 2) + {copy * count})"
+                rooms = f"name GLOB 'r[0-9]*' AND CAST(substr(name, 2) AS INTEGER) < {count}"
+                for statement in (
+                    f"INSERT INTO owner (name) SELECT {name} FROM owner AS old WHERE {rooms}",
+                    f"CREATE TEMP TABLE pair AS SELECT old.id AS old, new.id AS new FROM owner AS old "
+                    f"JOIN owner AS new ON new.name = {name} WHERE old.{rooms.replace('(name', '(old.name')}",
+                    "INSERT INTO value (key, value) SELECT value.key - pair.old + pair.new, value FROM pair, store "
+                    "JOIN value ON value.key = store.id << 40 | pair.old",
+                    "INSERT INTO entry (store, owner, key, value) SELECT store, pair.new, key, value FROM pair "
+                    "JOIN entry ON entry.owner = pair.old AND entry.store IN (SELECT id FROM store)",
+                    f"INSERT INTO entry (store, owner, key, value) SELECT store, owner, "
+                    f"'r' || (substr(key, 2) + {copy * count}), value FROM entry WHERE store = {made} "
+                    f"AND CAST(substr(key, 2) AS INTEGER) < {count}",
+                    "DROP TABLE pair",
+                ):
+                    database.execute(statement)
+        database.close()
 
 
 class Prosody(Server):
