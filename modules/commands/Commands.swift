@@ -28,76 +28,26 @@ final class Commands: Module {
     }
 
     func load(into host: ModuleHost) {
-        let sessions = CommandSessions(
-            host: host.host, idleTime: options.idleTime, perUser: options.sessionsPerUser)
+        let runner = CommandRunner(
+            server: host.server, idleTime: options.idleTime, perUser: options.sessionsPerUser)
         let entry = CommandNode()
         host.advertise(.commands, on: .host)
         host.discoNode(Namespace.commands.uri, CommandList())
         host.discoNodes(on: .host) { name, request in request.host.commands[name] == nil ? nil : entry }
-        host.answer(.set, "command", .commands, on: .host) { try await self.run($0, sessions) }
-        host.every(.minutes(1)) { sessions.forgetIdle() }
-    }
-
-    // MARK: Running
-
-    /// XEP-0050 §2.4.
-    private func run(_ request: IQRequest, _ sessions: CommandSessions) async throws -> Element {
-        let input = try CommandInput(request.query)
-        let host = request.host
-        // XEP-0050 §4.4. Asked at every step: whoever lost a right has lost it for what was begun, too.
-        guard let command = host.commands[input.node] else { throw StanzaError.itemNotFound }
-        guard host.allows(command.access, from: request.from) else { throw StanzaError.forbidden }
-        guard let id = input.sessionID else { return try await start(command, input, request, sessions) }
-        let session = try sessions.session(id, of: request.from, node: input.node)
-        let action = try session.resolve(input.action)
-        switch action {
-        case .cancel:
-            sessions.end(session)
-            return CommandReply(session, .canceled).element
-        case .prev:
-            session.goBack()
-            return session.reply
-        case .next, .complete, .execute:
-            return try await proceed(session, input, request, sessions)
+        host.answer(.set, "command", .commands, on: .host) { request in
+            try await runner.run(request) { node throws(StanzaError) in try self.find(node, request) }
         }
+        host.every(.minutes(1)) { runner.forgetIdle() }
     }
 
-    private func start(
-        _ command: AdHocCommand, _ input: CommandInput, _ request: IQRequest, _ sessions: CommandSessions
-    ) async throws -> Element {
-        guard input.action == .execute else { throw StanzaError.command("bad-action", "Nothing was begun.") }
-        try sessions.checkRoom(for: request.from)
-        guard let session = sessions.make(for: request.from, node: input.node) else { throw StanzaError.itemNotFound }
-        let step = try await command.start(.init(host: request.host, from: request.from))
-        return try take(step, session, sessions)
-    }
-
-    private func proceed(
-        _ session: CommandSession, _ input: CommandInput, _ request: IQRequest, _ sessions: CommandSessions
-    ) async throws -> Element {
-        let (submission, next) = try session.read(input.form)
-        session.isBusy = true
-        defer { session.isBusy = false }
-        let step = try await next(submission, .init(host: request.host, from: request.from))
-        return try take(step, session, sessions)
-    }
-
-    private func take(
-        _ step: AdHocCommand.Step, _ session: CommandSession, _ sessions: CommandSessions
-    ) throws -> Element {
-        switch step {
-        case .form(let form, let isLast, let next):
-            session.stages.append(CommandSession.Stage(form: form, isLast: isLast, next: next))
-            try sessions.keep(session)
-            return session.reply
-        case .done(let form, let note):
-            sessions.end(session)
-            return CommandReply(session, .completed, form: form, note: note.map { ("info", $0) }).element
-        case .failed(let note):
-            // XEP-0050 §3.6.
-            sessions.end(session)
-            return CommandReply(session, .completed, note: ("error", note)).element
+    /// XEP-0050 §4.4.
+    private func find(_ node: String, _ request: IQRequest) throws(StanzaError) -> CommandRunner.Found {
+        let commands = request.host.commands
+        guard let command = commands[node], let registration = commands.registration(of: node) else {
+            throw .itemNotFound
         }
+        guard request.host.allows(command.access, from: request.from) else { throw .forbidden }
+        return (command, registration)
     }
 }
 
@@ -139,8 +89,4 @@ private final class CommandNode: DiscoNode {
         guard request.host.allows(command.access, from: request.from) else { throw .forbidden }
         return command
     }
-}
-
-extension Namespace {
-    static let commands: Namespace = "http://jabber.org/protocol/commands"
 }

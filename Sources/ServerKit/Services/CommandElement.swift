@@ -85,3 +85,8 @@ extension StanzaError {
         StanzaError(.badRequest, .modify, text).with(Element(condition, .commands))
     }
 }
+
+extension Namespace {
+    /// XEP-0050.
+    public static let commands: Namespace = "http://jabber.org/protocol/commands"
+}

@@ -86,40 +86,42 @@ final class CommandSession {
 /// The runs that have not come to their end.
 @ServerActor
 final class CommandSessions {
-    private let host: Host
+    private let server: Server
     private let idleTime: Duration
     private let perUser: Int
     private var sessions: [String: CommandSession] = [:]
 
-    /// Forms in progress on one host, whoever they belong to: users elsewhere can be many.
+    /// Forms in progress at one place, whoever they belong to: users elsewhere can be many.
     private static let limit = 10_000
 
-    init(host: Host, idleTime: Duration, perUser: Int) {
-        self.host = host
+    init(server: Server, idleTime: Duration, perUser: Int) {
+        self.server = server
         self.idleTime = idleTime
         self.perUser = perUser
     }
 
-    private var now: Duration { host.server.clock.now }
+    private var now: Duration { server.clock.now }
 
-    /// A run that is about to begin; it counts once it is kept. Nil when there is no such command.
-    func make(for user: JID, node: String) -> CommandSession? {
-        guard let registration = host.commands.registration(of: node) else { return nil }
+    /// A run that is about to begin; it counts once it is kept.
+    func make(for user: JID, node: String, registration: Int, at place: String) -> CommandSession {
         let nonce = RandomToken.make()
-        let id = nonce + seal(nonce, user, node)
+        let id = nonce + seal(nonce, user, node, place)
         return CommandSession(id: id, user: user, node: node, registration: registration, at: now)
     }
 
     /// Finds a user's run.
     ///
     /// - Throws: `bad-sessionid` for one that never was, or not this user's; `session-expired` for one that ended.
-    func session(_ id: String, of user: JID, node: String) throws(StanzaError) -> CommandSession {
+    func session(
+        _ id: String, of user: JID, node: String, registration: Int, at place: String
+    ) throws(StanzaError) -> CommandSession {
         // The id itself proves to whom it was given, so that those that ended need not be remembered.
         let nonce = String(id.prefix(32))
-        guard Digest.constantTimeEqual(Array(id.utf8), Array((nonce + seal(nonce, user, node)).utf8)) else {
+        let expected = nonce + seal(nonce, user, node, place)
+        guard Digest.constantTimeEqual(Array(id.utf8), Array(expected.utf8)) else {
             throw .command("bad-sessionid", "There is no such session.")
         }
-        guard let session = sessions[id], session.registration == host.commands.registration(of: node),
+        guard let session = sessions[id], session.registration == registration,
             session.isBusy || now - session.lastUse < idleTime
         else {
             sessions[id] = nil
@@ -158,8 +160,8 @@ final class CommandSessions {
     }
 
     /// Binds a session's id to the one who runs it. XEP-0050 §3.3.
-    private func seal(_ nonce: String, _ user: JID, _ node: String) -> String {
-        let text = "command\u{0}\(nonce)\u{0}\(user)\u{0}\(node)"
-        return Hex.encode(Digest.hmac(.sha256, key: host.server.secret, Array(text.utf8)).prefix(8))
+    private func seal(_ nonce: String, _ user: JID, _ node: String, _ place: String) -> String {
+        let text = "command\u{0}\(nonce)\u{0}\(user)\u{0}\(node)\u{0}\(place)"
+        return Hex.encode(Digest.hmac(.sha256, key: server.secret, Array(text.utf8)).prefix(8))
     }
 }
