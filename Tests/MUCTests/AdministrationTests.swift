@@ -8,7 +8,7 @@ private let user = "xmlns='http://jabber.org/protocol/muc#user'"
 
 /// Three witches: the first owns the room, the third is the one to whom something happens.
 @ServerActor
-private func coven(
+private func witches(
     _ stage: Stage, settings: @escaping (inout RoomSettings) -> Void = { _ in }
 ) async throws -> (first: Actor, second: Actor, third: Actor) {
     let first = try await stage.enter("crone1@capulet.example/desktop")
@@ -31,7 +31,7 @@ private func coven(
     @Test("Kicking (§8.2): who is kicked hears it first, then everybody, with the reason and who did it")
     func kick() async throws {
         try await playRooms { stage in
-            let (first, second, third) = try await coven(stage)
+            let (first, second, third) = try await witches(stage)
             try await first.administers("<item nick='thirdwitch' role='none'><reason>Avaunt!</reason></item>")
             let item = "<item affiliation='none' role='none'><actor nick='firstwitch'/><reason>Avaunt!</reason></item>"
             try await third.sees("thirdwitch", item, statuses: [110, 307], type: "unavailable")
@@ -56,7 +56,7 @@ private func coven(
     @Test("All clients behind a nick are kicked (§8.2)")
     func kickAll() async throws {
         try await playRooms { stage in
-            let (first, second, third) = try await coven(stage)
+            let (first, second, third) = try await witches(stage)
             let phone = try await stage.enter("hag66@capulet.example/phone")
             try await phone.enters(as: "thirdwitch")
             for actor in [first, second, third, phone] { await actor.forgets() }
@@ -73,7 +73,7 @@ private func coven(
     @Test("Granting and revoking voice (§8.3, §8.4)")
     func voice() async throws {
         try await playRooms { stage in
-            let (first, second, third) = try await coven(stage) { $0.isModerated = true }
+            let (first, second, third) = try await witches(stage) { $0.isModerated = true }
             try await first.administers(
                 "<item nick='thirdwitch' role='participant'><reason>A worthy witch indeed!</reason></item>")
             let granted = "<item affiliation='none' role='participant'><reason>A worthy witch indeed!</reason></item>"
@@ -98,7 +98,7 @@ private func coven(
     @Test("The voice list, and changes by list, all or none (§8.5)")
     func voiceList() async throws {
         try await playRooms { stage in
-            let (first, second, third) = try await coven(stage) { $0.isModerated = true }
+            let (first, second, third) = try await witches(stage) { $0.isModerated = true }
             #expect(try await first.reads("role='participant'").isEmpty)
             try await first.administers(
                 "<item nick='secondwitch' role='participant'/><item nick='thirdwitch' role='participant'/>")
@@ -129,7 +129,7 @@ private func coven(
     @Test("Granting and revoking moderator status, and the list of moderators (§9.6 to §9.8)")
     func moderators() async throws {
         try await playRooms { stage in
-            let (first, second, third) = try await coven(stage)
+            let (first, second, third) = try await witches(stage)
             try await first.administers("<item nick='thirdwitch' role='moderator'/>")
             for actor in [first, second] {
                 try await actor.sees("thirdwitch", "<item affiliation='none' role='moderator'/>")
@@ -163,7 +163,7 @@ private func coven(
     @Test("Owners and admins need not be in the room, outsiders may do nothing")
     func outsiders() async throws {
         try await playRooms(admins: "friar@montague.example") { stage in
-            let (first, second, third) = try await coven(stage)
+            let (first, second, third) = try await witches(stage)
             let stranger = try await stage.enter("stranger@capulet.example/x")
             for item in [
                 "nick='thirdwitch' role='none'", "jid='a@b.example' affiliation='outcast'", "nick='no' role='none'",
@@ -195,7 +195,7 @@ private func coven(
     @Test("Banning (§9.1): who is here is removed, and does not come back")
     func ban() async throws {
         try await playRooms { stage in
-            let (first, second, third) = try await coven(stage)
+            let (first, second, third) = try await witches(stage)
             try await first.administers(
                 "<item affiliation='outcast' jid='hag66@capulet.example/pda'><reason>Treason</reason></item>")
             let item =
@@ -205,7 +205,7 @@ private func coven(
                 try await actor.sees("thirdwitch", item, statuses: [301], type: "unavailable")
             }
             try await third.sends(
-                "<presence to='\(MUCTests.coven)/hag'><x xmlns='http://jabber.org/protocol/muc'/></presence>")
+                "<presence to='\(coven)/hag'><x xmlns='http://jabber.org/protocol/muc'/></presence>")
             try await third.receives(
                 "<presence type='error'><error type='auth'><forbidden xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></presence>"
             )
@@ -226,7 +226,7 @@ private func coven(
     @Test("Changes of the ban list are made together or not at all (§9.2)")
     func banList() async throws {
         try await playRooms { stage in
-            let (first, second, third) = try await coven(stage)
+            let (first, second, third) = try await witches(stage)
             try await first.administers("<item affiliation='admin' jid='wiccarocks@montague.example'/>")
             await first.forgets()
             await second.forgets()
@@ -257,7 +257,7 @@ private func coven(
     @Test("A domain is banned with all its users, but not those whom the room knows (§9.2)")
     func domainBan() async throws {
         try await playRooms { stage in
-            let (first, second, third) = try await coven(stage)
+            let (first, second, third) = try await witches(stage)
             try await first.administers("<item affiliation='member' jid='wiccarocks@montague.example'/>")
             for actor in [first, second, third] { await actor.forgets() }
             let romeo = try await stage.enter("romeo@montague.example/x")
@@ -267,7 +267,7 @@ private func coven(
             try await romeo.sees("romeo", "<item affiliation='outcast'/>", statuses: [110, 301], type: "unavailable")
             try await second.sees("romeo", "<item affiliation='outcast'/>", statuses: [301], type: "unavailable")
             try await romeo.sends(
-                "<presence to='\(MUCTests.coven)/r'><x xmlns='http://jabber.org/protocol/muc'/></presence>")
+                "<presence to='\(coven)/r'><x xmlns='http://jabber.org/protocol/muc'/></presence>")
             try await romeo.receives("<presence type='error'/>")
             #expect(try stage.room().occupant(nick: "secondwitch") != nil)
             #expect(try await first.reads("affiliation='outcast'").map { $0["jid"] } == ["montague.example"])
@@ -283,7 +283,7 @@ private func coven(
     @Test("Granting and revoking membership (§9.3, §9.4)")
     func membership() async throws {
         try await playRooms { stage in
-            let (first, second, third) = try await coven(stage) { $0.isModerated = true }
+            let (first, second, third) = try await witches(stage) { $0.isModerated = true }
             try await first.administers(
                 "<item affiliation='member' jid='hag66@capulet.example' nick='thirdwitch'><reason>Worthy</reason></item>"
             )
@@ -294,10 +294,10 @@ private func coven(
             #expect(list.map { $0["nick"] } == ["thirdwitch"] && list[0]["role"] == nil)
             // The nick is its own now (§7.2.8), and another one may not get it.
             let other = try await stage.enter("other@capulet.example/x")
-            try await third.sends("<presence to='\(MUCTests.coven)/thirdwitch' type='unavailable'/>")
+            try await third.sends("<presence to='\(coven)/thirdwitch' type='unavailable'/>")
             for actor in [first, second, third] { await actor.forgets() }
             try await other.sends(
-                "<presence to='\(MUCTests.coven)/Thirdwitch'><x xmlns='http://jabber.org/protocol/muc'/></presence>")
+                "<presence to='\(coven)/Thirdwitch'><x xmlns='http://jabber.org/protocol/muc'/></presence>")
             try await other.receives(
                 "<presence type='error'><error><conflict xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></presence>"
             )
@@ -319,7 +319,7 @@ private func coven(
     @Test("Who loses its membership leaves a members-only room, in one presence (§9.4)")
     func membersOnly() async throws {
         try await playRooms { stage in
-            let (first, second, third) = try await coven(stage) { $0.isMembersOnly = true }
+            let (first, second, third) = try await witches(stage) { $0.isMembersOnly = true }
             try await first.administers("<item affiliation='none' jid='hag66@capulet.example'/>")
             let item = "<item affiliation='none' role='none'><actor nick='firstwitch'/></item>"
             try await third.sees("thirdwitch", item, statuses: [110, 321], type: "unavailable")
@@ -327,7 +327,7 @@ private func coven(
                 try await actor.sees("thirdwitch", item, statuses: [321], type: "unavailable")
             }
             try await third.sends(
-                "<presence to='\(MUCTests.coven)/t'><x xmlns='http://jabber.org/protocol/muc'/></presence>")
+                "<presence to='\(coven)/t'><x xmlns='http://jabber.org/protocol/muc'/></presence>")
             try await third.receives(
                 "<presence type='error'><error><registration-required xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></presence>"
             )
@@ -338,7 +338,7 @@ private func coven(
     @Test("The member list is for members where JIDs are no secret (§9.5)")
     func memberList() async throws {
         try await playRooms { stage in
-            let (first, second, third) = try await coven(stage) {
+            let (first, second, third) = try await witches(stage) {
                 $0.isMembersOnly = true
                 $0.whois = .anyone
             }
@@ -351,7 +351,7 @@ private func coven(
             // Also when it is not in the room.
             let elsewhere = try await stage.enter("wiccarocks@montague.example/phone")
             #expect(try await elsewhere.reads("affiliation='member'").count == 2)
-            try await second.sends("<presence to='\(MUCTests.coven)/s' type='unavailable'/>")
+            try await second.sends("<presence to='\(coven)/s' type='unavailable'/>")
             #expect(try await elsewhere.reads("affiliation='member'").count == 2)
             try stage.settings { $0.memberListRoles = [.moderator] }
             #expect(try await third.mayNotRead("affiliation='member'").condition == .forbidden)
@@ -367,7 +367,7 @@ private func coven(
     @Test("Admins and owners: granting, revoking, lists (§10.3 to §10.8)")
     func adminsAndOwners() async throws {
         try await playRooms { stage in
-            let (first, second, third) = try await coven(stage)
+            let (first, second, third) = try await witches(stage)
             try await first.administers("<item affiliation='admin' jid='wiccarocks@montague.example'/>")
             for actor in [first, third] {
                 try await actor.sees("secondwitch", "<item affiliation='admin' role='moderator'/>")
@@ -411,7 +411,7 @@ private func coven(
     @Test("What owners decided is there after a restart")
     func restart() async throws {
         try await playRooms { stage in
-            let (first, _, _) = try await coven(stage) { $0.isPersistent = true }
+            let (first, _, _) = try await witches(stage) { $0.isPersistent = true }
             try await first.administers(
                 "<item affiliation='outcast' jid='hag66@capulet.example'><reason>Treason</reason></item>",
                 "<item affiliation='admin' jid='wiccarocks@montague.example' nick='second'/>")
@@ -429,15 +429,15 @@ private func coven(
     @Test("What happens to those who are not here is told in messages (§10.3, §18.1)")
     func absent() async throws {
         try await playRooms { stage in
-            let (first, second, third) = try await coven(stage)
+            let (first, second, third) = try await witches(stage)
             let hecate = try await stage.enter("hecate@montague.example/broom")
             try await first.administers("<item affiliation='admin' jid='hecate@montague.example'/>")
             let item = "<item affiliation='admin' jid='hecate@montague.example' role='none'"
             let notice = try await first.receives(
-                "<message from='\(MUCTests.coven)'><x \(user)>\(item)><actor nick='firstwitch'/></item></x></message>")
+                "<message from='\(coven)'><x \(user)>\(item)><actor nick='firstwitch'/></item></x></message>")
             #expect(notice["type"] == nil && notice.statuses.isEmpty && notice["id"] != nil)
             let own = try await hecate.receives(
-                "<message from='\(MUCTests.coven)'><x \(user)>\(item)/><status code='101'/></x></message>")
+                "<message from='\(coven)'><x \(user)>\(item)/><status code='101'/></x></message>")
             #expect(own.child("body") == nil)
             // Those who may not know JIDs learn nothing, and strangers nothing of rooms that ban them.
             try await first.administers("<item affiliation='outcast' jid='romeo@montague.example'/>")
@@ -465,7 +465,7 @@ private func coven(
     @Test("Who is put on the list of a members-only room is invited (§9.5)")
     func invitation() async throws {
         try await playRooms { stage in
-            let (first, _, _) = try await coven(stage) {
+            let (first, _, _) = try await witches(stage) {
                 $0.isMembersOnly = true
                 $0.password = "cauldronburn"
             }
@@ -473,7 +473,7 @@ private func coven(
             try await first.administers("<item affiliation='member' jid='hecate@montague.example'/>")
             try await hecate.receives(
                 """
-                <message from='\(MUCTests.coven)'><x \(user)><invite from='crone1@capulet.example'/>
+                <message from='\(coven)'><x \(user)><invite from='crone1@capulet.example'/>
                 <password>cauldronburn</password><item affiliation='member'/><status code='101'/></x></message>
                 """)
             try await hecate.enters(as: "hecate", "<password>cauldronburn</password>")
@@ -507,7 +507,7 @@ private func coven(
         ])
     func malformed(_ items: String, _ condition: StanzaError.Condition) async throws {
         try await playRooms { stage in
-            let (first, second, third) = try await coven(stage)
+            let (first, second, third) = try await witches(stage)
             #expect(try await first.isDenied(items).condition == condition)
             // To those who may do nothing it is all the same.
             if condition != .badRequest, condition != .jidMalformed {
@@ -526,7 +526,7 @@ private func coven(
         arguments: ["", "role='none'", "affiliation='none'", "role='x'", "role='visitor' affiliation='member'"])
     func lists(_ list: String) async throws {
         try await playRooms { stage in
-            let (first, _, _) = try await coven(stage)
+            let (first, _, _) = try await witches(stage)
             #expect(try await first.mayNotRead(list).condition == .badRequest)
         }
     }
@@ -534,7 +534,8 @@ private func coven(
     @Test("10,000 affiliations in one set are refused at once, and the room goes on")
     func flood() async throws {
         try await playRooms { stage in
-            let (first, _, third) = try await coven(stage)
+            stage.server.limits.authenticated = XMLLimits(elementBytes: 10_000_000)
+            let (first, _, third) = try await witches(stage)
             let items = (0..<10_000).map { "<item jid='u\($0)@x.example' affiliation='member' nick='n\($0)'/>" }
                 .joined()
             let began = ContinuousClock.now
@@ -549,7 +550,8 @@ private func coven(
     @Test("Where the limit is high, 10,000 affiliations take no minutes; and there is an end to what a room keeps")
     func affiliationLimit() async throws {
         try await playRooms("max_list_changes: 100000, max_affiliations: 10000") { stage in
-            let (first, _, third) = try await coven(stage)
+            stage.server.limits.authenticated = XMLLimits(elementBytes: 10_000_000)
+            let (first, _, third) = try await witches(stage)
             let most = (0..<9_999).map { "<item jid='u\($0)@x.example' affiliation='outcast'/>" }.joined()
             let began = ContinuousClock.now
             try await first.administers(most)
@@ -573,7 +575,7 @@ private func coven(
     @Test("A long reason is cut")
     func reason() async throws {
         try await playRooms { stage in
-            let (first, _, _) = try await coven(stage)
+            let (first, _, _) = try await witches(stage)
             let reason = String(repeating: "🦉", count: 5_000)
             try await first.administers(
                 "<item jid='a@b.example' affiliation='outcast'><reason>\(reason)</reason></item>")

@@ -4,9 +4,8 @@ import ServerKit
 struct AffiliationNotices: RoomFeature {
     func load(into host: ModuleHost, _ rooms: Rooms) {
         host.observe(.affiliationChanged) { event in
-            guard !event.wasHere else { return }
             event.room.tellOccupants(of: event)
-            event.room.tellConcerned(event)
+            if !event.wasHere { event.room.tellConcerned(event) }
         }
     }
 }
@@ -15,13 +14,18 @@ extension Room {
     /// XEP-0045 §10.3, §10.6: a message from the room to its occupants. It shows a JID: those get it who may read the
     /// lists that have changed.
     fileprivate func tellOccupants(of event: AffiliationEvent) {
+        if event.witnesses == .everybody { return }
         let actor = event.actor.flatMap(nick(of:))
-        var (messages, deliveries): ([AffiliationLists: Message], [(to: JID, message: Message)]) = ([:], [])
+        var (messages, deliveries): ([Audience: Message], [(to: JID, message: Message)]) = ([:], [])
         for viewer in sessions {
+            // XEP-0463 §5.2.2: no change is kept from those who count them.
+            if event.wasHere, !viewer.knowsVersions { continue }
+            if event.witnesses == .moderators, viewer.occupant.role == .moderator { continue }
             let lists = viewer.occupant.standing.readableLists(settings)
             guard lists.shown(event.old) != lists.shown(event.new) else { continue }
-            let message = messages[lists] ?? notice(of: event, lists.shown(event.new), actor: actor)
-            messages[lists] = message
+            let audience = Audience(lists: lists, knowsVersions: viewer.knowsVersions)
+            let message = messages[audience] ?? notice(of: event, for: audience, actor: actor)
+            messages[audience] = message
             deliveries.append((viewer.jid, message))
         }
         guard !deliveries.isEmpty else { return }
@@ -33,9 +37,17 @@ extension Room {
         }
     }
 
-    private func notice(of event: AffiliationEvent, _ shown: Affiliation, actor: String?) -> Message {
-        Message(from: jid, id: service.makeID()) {
+    /// Those who get the same message.
+    private struct Audience: Hashable {
+        let lists: AffiliationLists
+        let knowsVersions: Bool
+    }
+
+    private func notice(of event: AffiliationEvent, for audience: Audience, actor: String?) -> Message {
+        let shown = audience.lists.shown(event.new)
+        return Message(from: jid, id: service.makeID()) {
             Element("x", .mucUser) {
+                if audience.knowsVersions, let step = event.step { mav(step, for: audience.lists) }
                 Element(
                     "item", nil, ["affiliation": shown.rawValue, "jid": event.jid.description, "role": "none"]
                 ) {

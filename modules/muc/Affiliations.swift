@@ -27,19 +27,27 @@ extension Room {
     /// The same for some that happen together or not at all, each for another JID.
     func setAffiliations(_ changes: [AffiliationChange], actor: JID? = nil) {
         let before = changes.map { affiliates[$0.jid]?.affiliation ?? .none }
-        setAffiliates(changes.map { ($0.jid, affiliate(after: $0)) })
+        let steps = setAffiliates(changes.map { ($0.jid, affiliate(after: $0)) })
         let nick = actor.flatMap(nick(of:))
         for (change, old) in zip(changes, before) where old != change.affiliation {
             let (jid, new) = (change.jid, change.affiliation)
             let concerned = occupants.filter { $0.isCovered(by: jid) }
-            let event = AffiliationEvent(
-                room: self, jid: jid, old: old, new: new, actor: actor, reason: change.reason,
-                wasHere: concerned.contains { $0.bareJID == jid })
+            let itself = concerned.first { $0.bareJID == jid }
+            let wasShown = itself?.isShown == true
+            var witnesses = AffiliationEvent.Witnesses.nobody
             for occupant in concerned {
-                apply(
-                    affiliation(of: occupant.bareJID), to: occupant, Details(reason: change.reason, actor: nick))
+                // Where somebody goes by two nicks, one of them tells of the change.
+                stepInProgress = occupant === itself ? steps[jid] : nil
+                let details = Details(reason: change.reason, actor: nick)
+                let isSeen = apply(affiliation(of: occupant.bareJID), to: occupant, details)
+                guard occupant === itself, isSeen else { continue }
+                witnesses = wasShown || occupant.isShown ? .everybody : .moderators
             }
-            service.hooks.affiliationChanged.notify(event)
+            stepInProgress = nil
+            service.hooks.affiliationChanged.notify(
+                AffiliationEvent(
+                    room: self, jid: jid, old: old, new: new, actor: actor, reason: change.reason,
+                    wasHere: itself != nil, witnesses: witnesses, step: steps[jid]))
         }
     }
 
@@ -63,20 +71,24 @@ extension Room {
     }
 
     /// Gives an occupant the role that belongs to its new affiliation, or shows it out.
-    private func apply(_ new: Affiliation, to occupant: Occupant, _ details: Details) {
+    ///
+    /// - Returns: false when nothing is new, as for somebody whose domain has the affiliation as well.
+    private func apply(_ new: Affiliation, to occupant: Occupant, _ details: Details) -> Bool {
         let old = occupant.affiliation
-        guard old != new else { return }
+        guard old != new else { return false }
         occupant.affiliation = new
         var details = details
         if new == .outcast {
             // XEP-0045 §9.1.
             details.statuses = [.banned]
-            return expel(occupant, details)
+            expel(occupant, details)
+            return true
         }
         if new == .none, settings.isMembersOnly {
             // XEP-0045 §9.4.
             details.statuses = [.removedForAffiliation]
-            return expel(occupant, details)
+            expel(occupant, details)
+            return true
         }
         let wasModerator = occupant.role == .moderator
         let usual = new.initialRole(isModerated: settings.isModerated)
@@ -92,6 +104,7 @@ extension Room {
             occupant.role = .visitor
         }
         roleChanged(occupant, details, wasModerator: wasModerator)
+        return true
     }
 
     /// Gives an occupant another role for this visit; `none` shows it out. XEP-0045 §8.2 to §8.4, §9.6, §9.7.
@@ -113,6 +126,7 @@ extension Room {
         if wasShown, !isShown { hide(occupant) }
         occupant.isShown = isShown
         announce(occupant, details)
+        stepInProgress = nil
         // Those who have become moderators see real JIDs from now on, and those who are hidden from others.
         if occupant.role == .moderator, !wasModerator { showAll(to: occupant) }
         for session in occupant.sessions { store(session) }

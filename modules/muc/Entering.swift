@@ -27,7 +27,9 @@ extension Room {
         if isNew { statuses.append(.created) }
         if nick != wanted { statuses.append(.nickAssigned) }
         let session = place(jid, nick, affiliation, presence.asOccupant)
-        welcome(session, statuses, id: presence.id)
+        var welcomeEvent = WelcomeEvent(room: self, session: session, request: request)
+        service.hooks.occupantWelcoming.transform(&welcomeEvent)
+        welcome(session, statuses, welcomeEvent.elements, id: presence.id)
         sendHistory(to: session, request.child("history"))
         sendSubject(to: session)
         store(session)
@@ -82,12 +84,14 @@ extension Room {
     }
 
     /// Shows a newcomer who is here, and itself last. XEP-0045 §7.2.2.
-    private func welcome(_ session: Occupant.Session, _ statuses: [Status], id: String?) {
+    private func welcome(
+        _ session: Occupant.Session, _ statuses: [Status], _ elements: [Element], id: String?
+    ) {
         let viewer = session.occupant
         let others = occupants.filter { $0 !== viewer && isVisible($0, to: viewer) }
             .map { (from: $0.jid, language: $0.primary?.presence.language, payload: self.payload(of: $0, for: viewer)) }
         var own = Presence(to: session.jid, from: viewer.jid, id: id)
-        own.payload = ownPayload(of: viewer, statuses)
+        own.payload = ownPayload(of: viewer, statuses, elements)
         own.language = viewer.primary?.presence.language
         outbox.send {
             for other in others {
@@ -154,6 +158,7 @@ extension Room {
             insert(occupant)
         }
         let moved = Occupant.Session(session.jid, occupant, presence, now: service.now)
+        moved.knowsVersions = session.knowsVersions
         insert(moved)
         announce(occupant, selfStatuses: selfStatuses)
         if !isGone { announce(old) }
@@ -166,7 +171,10 @@ extension Presence {
     var asOccupant: Presence {
         var presence = self
         presence.payload.removeChildren { child in
-            child.namespace == .muc || child.namespace == .mucUser || child.namespace == .occupantID
+            switch child.namespace {
+            case .muc, .mucUser, .occupantID: true
+            default: false
+            }
         }
         return presence
     }

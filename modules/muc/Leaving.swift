@@ -84,6 +84,7 @@ extension Room {
             // The others see it as its other client shows it.
             announce(occupant)
         }
+        stepInProgress = nil
         for session in leaving {
             service.hooks.occupantLeft.notify(OccupantEvent(room: self, occupant: occupant, session: session))
         }

@@ -9,7 +9,7 @@ public final class MUC: Module {
         "muc", "Rooms for group chat, which outlive restarts",
         implements: [
             .xep(45, "1.35.5"), .xep(313, "1.1.3"), .xep(421, "1.0.1"), .xep(424, "0.4.2"), .xep(425, "0.3.0"),
-            .xep(433, "0.1.0"), .xep(502, "0.1.0"),
+            .xep(433, "0.1.0"), .xep(463, "0.2.0"), .xep(502, "0.1.0"),
         ],
         group: .recommended, scope: .component, subdomain: "conference", after: ["disco"])
 
@@ -19,6 +19,7 @@ public final class MUC: Module {
         let maxOccupants: Int
         let maxAffiliations: Int
         let listChanges: Int
+        let affiliationVersions: Int
         let historyLength: Int
         let historyLimit: Int
         let archive: ArchivePolicy
@@ -63,8 +64,11 @@ public final class MUC: Module {
                 "max_affiliations", default: 10_000, in: 10...1_000_000,
                 "Members, admins, owners and banned users that one room keeps.")
             listChanges = config.int(
-                "max_list_changes", default: 500, in: 1...100_000,
+                "max_list_changes", default: 200, in: 1...100_000,
                 "Roles and affiliations that one request may change.")
+            affiliationVersions = config.int(
+                "affiliation_versions", default: 100, in: 0...10_000,
+                "Changes of affiliations that a room remembers for clients that ask what is new.")
             historyLength = config.int(
                 "history", default: 25, in: 0...1_000,
                 "Messages that somebody who enters is shown, where the room's owners do not say.")

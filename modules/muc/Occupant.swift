@@ -50,6 +50,8 @@ final class Occupant {
         var lastHeard: Duration
         /// Whether it was here before a restart, and has not been heard of since.
         var isUnverified = false
+        /// Whether it is told which version of the lists of affiliations a change leads to. XEP-0463.
+        var knowsVersions = false
 
         init(_ jid: JID, _ occupant: Occupant, _ presence: Presence, now: Duration) {
             self.jid = jid

@@ -11,6 +11,7 @@ extension Room {
         var newNick: String?
         /// What else belongs into `<x/>`, such as `<destroy/>`.
         var element: Element?
+        var elements: [Element] = []
     }
 
     /// Whether an occupant may know others' real JIDs. XEP-0045 §7.2.3, §7.2.4.
@@ -33,10 +34,10 @@ extension Room {
     }
 
     /// The content of an occupant's presence for itself. XEP-0045 §7.2.2.
-    func ownPayload(of occupant: Occupant, _ statuses: [Status]) -> Element {
+    func ownPayload(of occupant: Occupant, _ statuses: [Status], _ elements: [Element] = []) -> Element {
         makePayload(
             of: occupant, .available, jid: occupant.primary?.jid,
-            Details(statuses: statuses + [.selfPresence]))
+            Details(statuses: statuses + [.selfPresence], elements: elements))
     }
 
     /// Builds a presence's content, encoded so that it is copied as bytes from then on.
@@ -62,6 +63,7 @@ extension Room {
                     if let reason = details.reason { Element("reason", text: reason) }
                 }
                 details.element
+                details.elements
                 for status in details.statuses.sorted() { status.element }
             }
         }
@@ -116,6 +118,7 @@ extension Room {
         _ make: (_ showsJID: Bool) -> Element, own: () -> Element
     ) {
         var (open, hidden, self_): (Element?, Element?, Element?)
+        var versioned = VersionedPayloads(room: self, step: stepInProgress)
         var deliveries: [(to: JID, payload: Element)] = []
         let viewers = viewers ?? sessions
         deliveries.reserveCapacity(viewers.count)
@@ -123,16 +126,16 @@ extension Room {
             if viewer.occupant === occupant {
                 let payload = self_ ?? own()
                 self_ = payload
-                deliveries.append((viewer.jid, payload))
+                deliveries.append((viewer.jid, versioned.payload(payload, .own, for: viewer)))
             } else if isVisible(occupant, to: viewer.occupant) {
                 if seesJIDs(viewer.occupant) {
                     let payload = open ?? make(true)
                     open = payload
-                    deliveries.append((viewer.jid, payload))
+                    deliveries.append((viewer.jid, versioned.payload(payload, .open, for: viewer)))
                 } else {
                     let payload = hidden ?? make(false)
                     hidden = payload
-                    deliveries.append((viewer.jid, payload))
+                    deliveries.append((viewer.jid, versioned.payload(payload, .hidden, for: viewer)))
                 }
             }
         }

@@ -10,6 +10,9 @@ final class Room {
     let service: Rooms
     private(set) var record: RoomRecord
     private(set) var affiliates: [JID: Affiliate]
+    private(set) var versions: AffiliationLog
+    /// The change of which presence tells that is being sent now.
+    var stepInProgress: AffiliationStep?
     /// In the order in which they came.
     private(set) var occupants: [Occupant] = []
     private var occupantsByKey: [String: Occupant] = [:]
@@ -27,11 +30,15 @@ final class Room {
     private(set) var isDestroyed = false
     private var slots = Slots()
 
-    init(_ jid: JID, _ service: Rooms, _ record: RoomRecord, affiliates: [JID: Affiliate] = [:]) {
+    init(
+        _ jid: JID, _ service: Rooms, _ record: RoomRecord, affiliates: [JID: Affiliate] = [:],
+        versions: AffiliationLog = AffiliationLog()
+    ) {
         self.jid = jid
         self.service = service
         self.record = record
         self.affiliates = affiliates
+        self.versions = versions
         outbox = Outbox(service.server.storage)
         lastUse = service.now
     }
@@ -80,17 +87,28 @@ final class Room {
     func setAffiliate(_ affiliate: Affiliate, of jid: JID) { setAffiliates([(jid, affiliate)]) }
 
     /// The same for some, all of which are stored or none.
-    func setAffiliates(_ changes: [(jid: JID, affiliate: Affiliate)]) {
+    ///
+    /// - Returns: what that means for those who know versions of the lists.
+    @discardableResult
+    func setAffiliates(_ changes: [(jid: JID, affiliate: Affiliate)]) -> [JID: AffiliationStep] {
         let store = service.stores.affiliates
         var writes: [StorageWrite] = []
+        var steps: [JID: AffiliationStep] = [:]
         for (jid, affiliate) in changes where affiliate != affiliates[jid] ?? Affiliate(affiliation: .none) {
+            let old = affiliates[jid]?.affiliation ?? .none
+            if old != affiliate.affiliation {
+                let limit = service.options.affiliationVersions
+                steps[jid] = versions.append(jid, from: old, to: affiliate.affiliation, limit: limit)
+            }
             affiliates[jid] = affiliate.isNothing ? nil : affiliate
             let key = jid.description
             writes.append(
                 affiliate.isNothing
                     ? .deleteEntry(store.address, owner: name, key: key) : store.setting(affiliate, key, of: name))
         }
+        if !steps.isEmpty { writes.append(service.stores.versions.setting(versions, for: name)) }
         if !isDestroyed { service.stores.write(writes) }
+        return steps
     }
 
     /// Stores everybody whom a new room knows from the beginning.
@@ -153,7 +171,8 @@ final class Room {
         guard !isDestroyed else { return }
         let occupant = session.occupant
         let stored = StoredSession(
-            nick: occupant.nick, role: occupant.role, presence: session.presence.element.xml)
+            nick: occupant.nick, role: occupant.role, presence: session.presence.element.xml,
+            knowsVersions: session.knowsVersions ? true : nil)
         service.stores.sessions.set(stored, session.jid.description, of: name)
     }
 

@@ -24,6 +24,16 @@ struct EntryEvent {
     let isInside: Bool
 }
 
+/// Somebody is in, and is about to be shown who else is.
+struct WelcomeEvent {
+    let room: Room
+    let session: Occupant.Session
+    /// `<x xmlns='http://jabber.org/protocol/muc'/>`
+    let request: Element
+    /// What is said in its own presence beside the usual.
+    var elements: [Element] = []
+}
+
 /// Something happened to an occupant.
 struct OccupantEvent {
     let room: Room
@@ -64,6 +74,13 @@ struct OccupantStanzaEvent {
 
 /// How somebody stands to a room has changed.
 struct AffiliationEvent {
+    enum Witnesses {
+        case nobody
+        /// Its role is one whose presence is for them only. XEP-0045 §16.5.3, `muc#roomconfig_presencebroadcast`.
+        case moderators
+        case everybody
+    }
+
     let room: Room
     /// A bare JID or a domain.
     let jid: JID
@@ -72,8 +89,12 @@ struct AffiliationEvent {
     /// Who did it; nil when the room did.
     let actor: JID?
     let reason: String?
-    /// Whether it was in the room, so that everybody sees it in its presence.
+    /// Whether it was in the room.
     let wasHere: Bool
+    /// Who has seen the change in its presence.
+    let witnesses: Witnesses
+    /// From which version of the lists to which it leads. XEP-0463.
+    let step: AffiliationStep?
 }
 
 /// A room was made, changed or is being removed.
@@ -91,6 +112,12 @@ extension Hook where Event == NickEvent {
 extension Hook where Event == EntryEvent {
     /// Somebody wants to enter: filter.
     static var occupantEntering: Self { Hook("muc.occupant-entering") }
+}
+
+extension Hook where Event == WelcomeEvent {
+    /// Somebody is in, and gets next who else is and its own presence: transform to send something before that, or to
+    /// say something in it.
+    static var occupantWelcoming: Self { Hook("muc.occupant-welcoming") }
 }
 
 extension Hook where Event == OccupantEvent {
@@ -142,6 +169,7 @@ extension Hook where Event == RoomEvent {
 struct RoomHooks {
     let nickWanted: HookList<NickEvent>
     let occupantEntering: HookList<EntryEvent>
+    let occupantWelcoming: HookList<WelcomeEvent>
     let occupantEntered: HookList<OccupantEvent>
     let occupantLeft: HookList<OccupantEvent>
     let roomMessage: HookList<RoomMessageEvent>
@@ -157,6 +185,7 @@ struct RoomHooks {
     init(_ hooks: HostHooks) {
         nickWanted = hooks.list(.nickWanted)
         occupantEntering = hooks.list(.occupantEntering)
+        occupantWelcoming = hooks.list(.occupantWelcoming)
         occupantEntered = hooks.list(.occupantEntered)
         occupantLeft = hooks.list(.occupantLeft)
         roomMessage = hooks.list(.roomMessage)

@@ -25,6 +25,8 @@ struct StoredSession: Codable, Sendable {
     let nick: String
     let role: Role
     let presence: String
+    /// Whether it is told versions of the lists of affiliations. XEP-0463.
+    var knowsVersions: Bool?
 }
 
 /// What those learn of a public room who look for one.
@@ -42,6 +44,7 @@ struct ListedRoom: Codable, Sendable {
 struct RoomStores {
     let rooms: KeyValueStore<RoomRecord>
     let affiliates: MapStore<Affiliate>
+    let versions: KeyValueStore<AffiliationLog>
     let sessions: MapStore<StoredSession>
     /// The public ones, so that lists need not read all.
     let listed: KeyValueStore<ListedRoom>
@@ -54,6 +57,7 @@ struct RoomStores {
     init(_ host: ModuleHost) {
         rooms = host.store("rooms")
         affiliates = host.map("room-affiliations")
+        versions = host.store("room-affiliation-versions")
         sessions = host.map("room-occupants")
         listed = host.store("room-list")
         made = host.map("rooms-made")
@@ -78,6 +82,7 @@ struct RoomStores {
     struct Stored: Sendable {
         let record: RoomRecord
         let affiliates: [MapEntry<Affiliate>]
+        let versions: AffiliationLog?
         let sessions: [MapEntry<StoredSession>]
         let messages: [ArchiveItem<[UInt8]>]
     }
@@ -88,6 +93,7 @@ struct RoomStores {
         let isArchived = record.settings.isArchived(under: options)
         return Stored(
             record: record, affiliates: try await affiliates.entries(of: name),
+            versions: try await versions.value(for: name),
             sessions: try await sessions.entries(of: name),
             messages: isArchived
                 ? try await history(of: name, length: record.settings.historyLength(under: options)) : [])

@@ -8,7 +8,8 @@ extension Room {
         for entry in stored.affiliates {
             if let jid = JID(entry.key) { affiliates[jid] = entry.value }
         }
-        self.init(jid, service, stored.record, affiliates: affiliates)
+        self.init(
+            jid, service, stored.record, affiliates: affiliates, versions: stored.versions ?? AffiliationLog())
         for item in stored.messages {
             guard let message = ArchivedRoomMessage.message(item.value) else { continue }
             history.append(
@@ -38,6 +39,7 @@ extension Room {
         }
         let session = Occupant.Session(jid, occupant, presence, now: service.now)
         session.isUnverified = true
+        session.knowsVersions = entry.value.knowsVersions == true
         insert(session)
     }
 }
