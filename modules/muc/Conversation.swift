@@ -26,7 +26,7 @@ extension Room {
         message.from = occupant.jid
         message.payload.removeChildren { child in
             switch child.namespace {
-            case .occupantID, .mucUser: true
+            case .occupantID, .mucUser, .hats: true
             case .stanzaIDs: child.name == "stanza-id" && child.jid("by") == jid
             case .delay: child.jid("from")?.bare == jid
             default: false

@@ -172,7 +172,7 @@ extension Presence {
         var presence = self
         presence.payload.removeChildren { child in
             switch child.namespace {
-            case .muc, .mucUser, .occupantID: true
+            case .muc, .mucUser, .occupantID, .hats: true
             default: false
             }
         }

@@ -8,8 +8,8 @@ public final class MUC: Module {
     public static let info = ModuleInfo(
         "muc", "Rooms for group chat, which outlive restarts",
         implements: [
-            .xep(45, "1.35.5"), .xep(313, "1.1.3"), .xep(421, "1.0.1"), .xep(424, "0.4.2"), .xep(425, "0.3.0"),
-            .xep(433, "0.1.0"), .xep(463, "0.2.0"), .xep(502, "0.1.0"),
+            .xep(45, "1.35.5"), .xep(313, "1.1.3"), .xep(317, "0.3.1"), .xep(421, "1.0.1"), .xep(424, "0.4.2"),
+            .xep(425, "0.3.0"), .xep(433, "0.1.0"), .xep(463, "0.2.0"), .xep(502, "0.1.0"),
         ],
         group: .recommended, scope: .component, subdomain: "conference", after: ["disco"])
 
@@ -20,6 +20,8 @@ public final class MUC: Module {
         let maxAffiliations: Int
         let listChanges: Int
         let affiliationVersions: Int
+        let maxHats: Int
+        let maxHatsWorn: Int
         let historyLength: Int
         let historyLimit: Int
         let archive: ArchivePolicy
@@ -69,6 +71,9 @@ public final class MUC: Module {
             affiliationVersions = config.int(
                 "affiliation_versions", default: 100, in: 0...10_000,
                 "Changes of affiliations that a room remembers for clients that ask what is new.")
+            maxHats = config.int("max_hats", default: 50, in: 0...1_000, "Hats that one room has to give.")
+            maxHatsWorn = config.int(
+                "max_hats_worn", default: 500, in: 0...100_000, "Hats that all together may wear in one room.")
             historyLength = config.int(
                 "history", default: 25, in: 0...1_000,
                 "Messages that somebody who enters is shown, where the room's owners do not say.")

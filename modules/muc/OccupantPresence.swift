@@ -48,6 +48,7 @@ extension Room {
         let shown = isHere ? occupant.primary?.presence : farewell
         let element = Element("presence", .client) {
             shown?.payload.children ?? []
+            if isHere { hatsElement(of: occupant) }
             Element("occupant-id", .occupantID, ["id": occupant.id])
             Element("x", .mucUser) {
                 Element(

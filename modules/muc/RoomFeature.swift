@@ -13,7 +13,7 @@ extension MUC {
     /// All there are. Within a verb they run in this order.
     static let features: [any RoomFeature.Type] = [
         Admission.self, Retraction.self, SubjectFeature.self, Configuration.self, Administration.self,
-        AffiliationNotices.self, AffiliationVersions.self, RoomArchive.self, RoomRetention.self, Moderation.self,
-        RoomDisco.self, RoomList.self, RoomSearch.self, Activity.self, RoomCommands.self,
+        AffiliationNotices.self, AffiliationVersions.self, Hats.self, RoomArchive.self, RoomRetention.self,
+        Moderation.self, RoomDisco.self, RoomList.self, RoomSearch.self, Activity.self, RoomCommands.self,
     ]
 }

@@ -13,6 +13,8 @@ struct RoomRecord: Codable, Sendable {
     var isLocked: Bool?
     /// How much was said of late. XEP-0502.
     var activity: MessageCounts?
+    /// XEP-0317.
+    var hats: HatRack?
 
     struct StoredSubject: Codable, Sendable {
         let xml: String
