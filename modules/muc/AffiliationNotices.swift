@@ -17,7 +17,7 @@ extension Room {
     fileprivate func tellOccupants(of event: AffiliationEvent) {
         let actor = event.actor.flatMap(nick(of:))
         var (messages, deliveries): ([AffiliationLists: Message], [(to: JID, message: Message)]) = ([:], [])
-        for viewer in sessions {
+        for viewer in reachableSessions {
             let lists = viewer.occupant.standing.readableLists(settings)
             guard lists.shown(event.old) != lists.shown(event.new) else { continue }
             let message = messages[lists] ?? notice(of: event, lists.shown(event.new), actor: actor)

@@ -28,6 +28,8 @@ public final class MUC: Module {
         let pageBytes: Int
         let waitingQueries: Int
         let allowsModeration: Bool
+        let grace: Duration
+        let pingAfter: Duration?
 
         /// Who may make rooms.
         enum Creators: String, CaseIterable, Sendable {
@@ -78,6 +80,12 @@ public final class MUC: Module {
                 "How many queries of a client to archives may wait for the one before them.")
             allowsModeration = config.bool(
                 "moderation", default: true, "Whether moderators may retract what others have said.")
+            grace = config.duration(
+                "grace", default: .minutes(5), in: .seconds(10)...(.seconds(86_400)),
+                "How long occupants who cannot be reached keep their place, as after a restart.")
+            pingAfter = config.optionalDuration(
+                "ping_after", default: .minutes(15), in: .seconds(60)...(.seconds(86_400)),
+                "After how much silence an occupant from another server is asked whether it is still there.")
         }
 
         var pageLimits: ArchivePage.Limits { .init(usual: pageSize, most: pageLimit, bytes: pageBytes) }

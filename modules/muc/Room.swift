@@ -25,6 +25,9 @@ final class Room {
     /// How many still work on something for which it must stay loaded.
     var pins = 0
     private(set) var isDestroyed = false
+    /// Numbers stored clients in the order in which they last changed, so that the one that shows its presence is the
+    /// same after a restart.
+    var lastOrder = 0
     private var slots = Slots()
 
     init(_ jid: JID, _ service: Rooms, _ record: RoomRecord, affiliates: [JID: Affiliate] = [:]) {
@@ -93,6 +96,12 @@ final class Room {
         if !isDestroyed { service.stores.write(writes) }
     }
 
+    /// Stores everybody whom a new room knows from the beginning.
+    func saveAffiliates() {
+        let store = service.stores.affiliates
+        service.stores.write(affiliates.map { store.setting($0.value, $0.key.description, of: name) })
+    }
+
     /// The bare JIDs and domains with this affiliation, in order.
     func affiliates(with affiliation: Affiliation) -> [(jid: JID, affiliate: Affiliate)] {
         affiliates.filter { $0.value.affiliation == affiliation }.map { ($0.key, $0.value) }
@@ -139,6 +148,7 @@ final class Room {
     }
 
     private func takeName(of occupant: Occupant) {
+        noteDeparture(of: occupant)
         if occupantsByKey[occupant.key] === occupant { occupantsByKey[occupant.key] = nil }
     }
 
@@ -146,8 +156,9 @@ final class Room {
     func store(_ session: Occupant.Session) {
         guard !isDestroyed else { return }
         let occupant = session.occupant
+        lastOrder += 1
         let stored = StoredSession(
-            nick: occupant.nick, role: occupant.role, presence: session.presence.element.xml)
+            nick: occupant.nick, role: occupant.role, presence: session.presence.element.xml, order: lastOrder)
         service.stores.sessions.set(stored, session.jid.description, of: name)
     }
 

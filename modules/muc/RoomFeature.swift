@@ -13,6 +13,6 @@ extension MUC {
     /// All there are. Within a verb they run in this order.
     static let features: [any RoomFeature.Type] = [
         Admission.self, Retraction.self, SubjectFeature.self, Configuration.self, Administration.self,
-        AffiliationNotices.self, RoomArchive.self, RoomRetention.self, Moderation.self,
+        AffiliationNotices.self, RoomArchive.self, RoomRetention.self, Moderation.self, Survival.self,
     ]
 }
