@@ -128,6 +128,12 @@ public final class Actor {
         await stage.settle()
     }
 
+    /// The server is gone, and learns nothing of that.
+    func losesServer() {
+        connection?.abandon()
+        connection = nil
+    }
+
     func drop() {
         connection?.cut()
         connection = nil

@@ -112,6 +112,20 @@ public final class Stage {
         try await server.start()
     }
 
+    /// Has the server end without a word, as when its process is killed, and starts another one on the same storage. What
+    /// was queued for the storage by then is there. For plays in memory.
+    ///
+    /// - Parameter pause: how long nothing runs.
+    public func crash(after pause: Duration = .zero) async throws {
+        await settle()
+        for actor in actors { actor.losesServer() }
+        actors = []
+        clock.forgetAll()
+        clock.pass(pause)
+        server = try Self.makeServer(modules, config, driver, clock)
+        try await server.start()
+    }
+
     /// Lets time pass, with everything that is due in between.
     public func advance(by duration: Duration) async {
         let limit = clock.now + duration

@@ -18,6 +18,12 @@ public final class StageClock: ServerClock {
         return scheduled
     }
 
+    /// Takes back everything that was put off.
+    func forgetAll() { pending = [] }
+
+    /// Moves on, although nothing happens.
+    func pass(_ time: Duration) { now += time }
+
     /// Moves on to the next action that is due by `limit` and runs it; false when there is none.
     func runNext(until limit: Duration) -> Bool {
         pending.removeAll { !$0.action.isPending }

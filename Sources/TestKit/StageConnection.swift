@@ -10,6 +10,8 @@ protocol StageConnection: AnyObject {
     func send(_ bytes: [UInt8])
     /// Ends the connection without a word.
     func cut()
+    /// Ends it for the actor alone: the server does not exist any more.
+    func abandon()
 }
 
 /// Two buffers in memory: bytes arrive in the next turn of the loop, as from a socket.
@@ -48,6 +50,13 @@ final class MemoryTransport: StreamTransport, StageConnection {
         isOpen = false
         serverStream?.connectionLost("cut")
         actor?.closed()
+    }
+
+    func abandon() {
+        guard isOpen else { return }
+        isOpen = false
+        actor?.closed()
+        actor = nil
     }
 
     func write(_ bytes: [UInt8], isUrgent: Bool) {
@@ -169,6 +178,8 @@ private final class SocketConnection: StageConnection {
     func cut() {
         channel?.close(promise: nil)
     }
+
+    func abandon() { cut() }
 }
 
 private final class SocketReceiver: ChannelInboundHandler {

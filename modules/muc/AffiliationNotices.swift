@@ -17,7 +17,7 @@ extension Room {
         if event.witnesses == .everybody { return }
         let actor = event.actor.flatMap(nick(of:))
         var (messages, deliveries): ([Audience: Message], [(to: JID, message: Message)]) = ([:], [])
-        for viewer in sessions {
+        for viewer in reachableSessions {
             // XEP-0463 §5.2.2: no change is kept from those who count them.
             if event.wasHere, !viewer.knowsVersions { continue }
             if event.witnesses == .moderators, viewer.occupant.role == .moderator { continue }

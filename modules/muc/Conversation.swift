@@ -3,7 +3,6 @@ import ServerKit
 /// What occupants say to everybody. XEP-0045 §7.4.
 extension Room {
     func say(_ message: Message, _ session: Occupant.Session) {
-        session.isUnverified = false
         let occupant = session.occupant
         var event = RoomMessageEvent(
             room: self, occupant: occupant, session: session, message: message, id: service.makeID(),
@@ -64,14 +63,14 @@ extension Room {
 
     /// Gives everybody a message from an occupant or, without a `from`, from the room itself.
     func distribute(_ message: Message) {
-        let viewers = sessions
+        let viewers = reachableSessions
         outbox.send { self.deliver(message, to: viewers) }
     }
 
     /// Gives everybody a message once a write is on disk. If that was lost nobody gets it: its sender is told, and may try
     /// again.
     func distribute(_ event: RoomMessageEvent, after commit: CommitNumber) {
-        let viewers = sessions
+        let viewers = reachableSessions
         outbox.send(after: commit) { lost in
             guard lost != nil else { return self.deliver(event.message, to: viewers) }
             self.history.remove(event.id)

@@ -25,8 +25,9 @@ extension Room {
         if settings.isLogged { statuses.append(.loggingEnabled) }
         // XEP-0045 §10.1.1.
         if isNew { statuses.append(.created) }
-        if nick != wanted { statuses.append(.nickAssigned) }
         let session = place(jid, nick, affiliation, presence.asOccupant)
+        // Its account may have the nick already, written otherwise.
+        if session.occupant.nick != wanted { statuses.append(.nickAssigned) }
         var welcomeEvent = WelcomeEvent(room: self, session: session, request: request)
         service.hooks.occupantWelcoming.transform(&welcomeEvent)
         welcome(session, statuses, welcomeEvent.elements, id: presence.id)
@@ -55,16 +56,15 @@ extension Room {
     private func place(
         _ jid: JID, _ nick: String, _ affiliation: Affiliation, _ presence: Presence
     ) -> Occupant.Session {
-        if let session = session(jid) {
+        if var session = session(jid) {
             // XEP-0045 §7.2.1: it has lost track of what it knew, and gets everything again.
-            session.isUnverified = false
-            if session.occupant.nick != nick {
-                changeNick(of: session, to: nick, presence)
-                return self.session(jid) ?? session
-            }
+            (session.doubt, session.probe) = (nil, nil)
+            if session.occupant.nick != nick { session = changeNick(of: session, to: nick, presence) }
             let isNews = !session.presence.payload.isEqual(to: presence.payload)
+            let wasPrimary = session.occupant.primary === session
             session.occupant.update(session, presence)
-            if isNews { announce(session.occupant, except: session) }
+            // The others see the client whose presence came last.
+            if isNews || !wasPrimary { announce(session.occupant, except: session) }
             return session
         }
         let known = occupant(nick: nick)
@@ -84,8 +84,8 @@ extension Room {
     }
 
     /// Shows a newcomer who is here, and itself last. XEP-0045 §7.2.2.
-    private func welcome(
-        _ session: Occupant.Session, _ statuses: [Status], _ elements: [Element], id: String?
+    func welcome(
+        _ session: Occupant.Session, _ statuses: [Status], _ elements: [Element] = [], id: String?
     ) {
         let viewer = session.occupant
         let others = occupants.filter { $0 !== viewer && isVisible($0, to: viewer) }
@@ -109,7 +109,6 @@ extension Room {
     /// An occupant's client sends other presence, or asks for another nick. XEP-0045 §7.6, §7.7.
     func update(_ session: Occupant.Session, _ presence: Presence, nick wanted: String) {
         let occupant = session.occupant
-        session.isUnverified = false
         if wanted == occupant.nick {
             occupant.update(session, presence.asOccupant)
             announce(occupant, id: presence.id, of: session)
@@ -125,23 +124,29 @@ extension Room {
             // It keeps the one it has; the client is told under which nick it goes.
             occupant.update(session, presence.asOccupant)
             announce(occupant, selfStatuses: [.nickAssigned])
+            store(session)
         } else {
-            changeNick(of: session, to: nick, presence.asOccupant, selfStatuses: nick == wanted ? [] : [.nickAssigned])
+            let session = changeNick(
+                of: session, to: nick, presence.asOccupant, selfStatuses: nick == wanted ? [] : [.nickAssigned])
+            store(session)
         }
-        store(session)
     }
 
     /// XEP-0045 §7.6. A client that shares its nick with others changes it alone.
+    ///
+    /// - Returns: the client as it is from now on; the one before may be of an occupant that is no more.
+    @discardableResult
     func changeNick(
         of session: Occupant.Session, to nick: String, _ presence: Presence, selfStatuses: [Status] = []
-    ) {
+    ) -> Occupant.Session {
         let old = session.occupant
         let target = occupant(nick: nick)
-        if old.sessions.count == 1, target == nil || target === old {
+        if target === old || old.sessions.count == 1 && target == nil {
             announceNickChange(of: old, to: nick)
             rename(old, to: nick)
             old.update(session, presence)
-            return announce(old, selfStatuses: selfStatuses)
+            announce(old, selfStatuses: selfStatuses)
+            return session
         }
         // It parts from the others of its account, and joins those that have the new nick.
         let isGone = old.sessions.count == 1
@@ -162,7 +167,7 @@ extension Room {
         insert(moved)
         announce(occupant, selfStatuses: selfStatuses)
         if !isGone { announce(old) }
-        store(moved)
+        return moved
     }
 }
 

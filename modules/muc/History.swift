@@ -62,8 +62,23 @@ struct History: Sendable {
         items[index].message = message
     }
 
-    /// What somebody is shown. XEP-0045 §7.2.14: the smallest amount that meets all criteria.
-    func selection(_ wanted: Request, room: JID, now: Timestamp) -> [Message] {
+    /// What came from this number on and before another one.
+    func items(from first: Int, before end: Int) -> [Item] {
+        items.filter { $0.number >= first && $0.number < end }
+    }
+
+    /// The number of the message that came back with an error, if it can be told: by the id that the room gave it, or
+    /// by its sender's where only that came back.
+    func number(of bounced: Message, room: JID) -> Int? {
+        let id = bounced.payload.children("stanza-id", .stanzaIDs).first { $0.jid("by") == room }?["id"]
+        if let item = items.first(where: { $0.id == id }) { return item.number }
+        guard let sent = bounced.id else { return nil }
+        return items.last { $0.message.id == sent }?.number
+    }
+
+    /// What somebody is shown of the messages before a number. XEP-0045 §7.2.14: the smallest amount that meets all
+    /// criteria.
+    func selection(_ wanted: Request, before end: Int, room: JID, now: Timestamp) -> [Message] {
         var earliest = wanted.since
         if let seconds = wanted.seconds {
             let start = now.advanced(by: .zero - .seconds(seconds))
@@ -71,7 +86,7 @@ struct History: Sendable {
         }
         var chosen: [Message] = []
         var size = 0
-        for item in items.reversed() {
+        for item in items.reversed() where item.number < end {
             if let earliest, item.time < earliest { break }
             if let limit = wanted.maxStanzas, chosen.count >= limit { break }
             let message = item.delayed(by: room)
@@ -104,11 +119,11 @@ struct History: Sendable {
 
 extension Room {
     func sendHistory(to session: Occupant.Session, _ request: Element?) {
-        let messages = history.selection(.init(request), room: jid, now: service.host.clock.date)
-        guard !messages.isEmpty else { return }
-        let to = session.jid
+        let (to, end, now) = (session.jid, history.nextNumber, service.host.clock.date)
+        let request = History.Request(request)
         outbox.send {
-            for var message in messages {
+            // Only now it is known which of them are on disk. What was said since comes to it like to everybody.
+            for var message in self.history.selection(request, before: end, room: self.jid, now: now) {
                 message.header.to = to
                 self.router.route(message)
             }

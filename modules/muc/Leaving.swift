@@ -91,12 +91,6 @@ extension Room {
         if isEmpty, !isDestroyed { service.becameEmpty(self) }
     }
 
-    /// Something sent to an occupant came back. XEP-0045 §17.2: a client that cannot be reached any more is a ghost.
-    func receive(_ error: StanzaError, about session: Occupant.Session) {
-        guard error.meansGone else { return }
-        expel(session, Details(statuses: [.kicked, .removedForError], reason: "The connection was lost."))
-    }
-
     /// Removes the room with everybody in it. XEP-0045 §10.9.
     func destroy(alternate: JID? = nil, password: String? = nil, reason: String? = nil) {
         let element = Element("destroy", .mucUser, ["jid": alternate?.description]) {
@@ -129,17 +123,5 @@ extension Presence {
         var presence = self
         presence.payload.removeChildren { !$0.is("status", .client) }
         return presence
-    }
-}
-
-extension StanzaError {
-    /// Whether it says that nobody is there any more, rather than that something was not wanted. XEP-0045 §17.2.
-    var meansGone: Bool {
-        switch condition {
-        case .gone, .itemNotFound, .recipientUnavailable, .redirect, .remoteServerNotFound, .remoteServerTimeout,
-            .serviceUnavailable, .jidMalformed:
-            true
-        default: false
-        }
     }
 }

@@ -42,6 +42,8 @@ public final class MUC: Module {
         let showsOccupants: Bool
         /// How a new room is until its owner says how it should be.
         let newRoom: RoomSettings
+        let grace: Duration
+        let pingAfter: Duration?
 
         /// Who may make rooms.
         enum Creators: String, CaseIterable, Sendable {
@@ -116,6 +118,12 @@ public final class MUC: Module {
                 "list_occupants", default: false,
                 "Whether everybody may list the occupants of public rooms, and not only those who are in them.")
             newRoom = config.section("defaults", "How new rooms are until their owners say.") { RoomSettings(&$0) }
+            grace = config.duration(
+                "grace", default: .minutes(5), in: .seconds(10)...(.seconds(86_400)),
+                "How long occupants who cannot be reached keep their place, as after a restart.")
+            pingAfter = config.optionalDuration(
+                "ping_after", default: .minutes(15), in: .seconds(60)...(.seconds(86_400)),
+                "After how much silence an occupant from another server is asked whether it is still there.")
         }
 
         var pageLimits: ArchivePage.Limits { .init(usual: pageSize, most: pageLimit, bytes: pageBytes) }

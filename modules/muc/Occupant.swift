@@ -48,10 +48,17 @@ final class Occupant {
         fileprivate(set) var presence: Presence
         /// When something last came from it, by the server's clock.
         var lastHeard: Duration
-        /// Whether it was here before a restart, and has not been heard of since.
-        var isUnverified = false
         /// Whether it is told which version of the lists of affiliations a change leads to. XEP-0463.
         var knowsVersions = false
+        /// Why it may be gone; nil while there is no reason to think so.
+        var doubt: Doubt?
+        /// What it was asked to see whether it is there, and has not answered yet.
+        var probe: Probe?
+
+        /// Whether it was here before a restart, and has not been heard of since, or cannot be reached.
+        var isUnverified: Bool { doubt != nil }
+        /// Whether it is known that nothing reaches it now. It is sent nothing, and what it misses when it is back.
+        var isAway: Bool { doubt?.absence != nil }
 
         init(_ jid: JID, _ occupant: Occupant, _ presence: Presence, now: Duration) {
             self.jid = jid

@@ -122,8 +122,9 @@ extension Room {
         var versioned = VersionedPayloads(room: self, step: stepInProgress)
         var deliveries: [(to: JID, payload: Element)] = []
         let viewers = viewers ?? sessions
+        let hasDoubts = hasDoubts
         deliveries.reserveCapacity(viewers.count)
-        for viewer in viewers where viewer !== except {
+        for viewer in viewers where viewer !== except && !(hasDoubts && viewer.isAway) {
             if viewer.occupant === occupant {
                 let payload = self_ ?? own()
                 self_ = payload

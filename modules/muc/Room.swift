@@ -28,6 +28,9 @@ final class Room {
     /// How many still work on something for which it must stay loaded.
     var pins = 0
     private(set) var isDestroyed = false
+    /// Numbers stored clients in the order in which they last changed, so that the one that shows its presence is the
+    /// same after a restart.
+    var lastOrder = 0
     private var slots = Slots()
 
     init(
@@ -163,6 +166,7 @@ final class Room {
     }
 
     private func takeName(of occupant: Occupant) {
+        noteDeparture(of: occupant)
         if occupantsByKey[occupant.key] === occupant { occupantsByKey[occupant.key] = nil }
     }
 
@@ -170,9 +174,10 @@ final class Room {
     func store(_ session: Occupant.Session) {
         guard !isDestroyed else { return }
         let occupant = session.occupant
+        lastOrder += 1
         let stored = StoredSession(
             nick: occupant.nick, role: occupant.role, presence: session.presence.element.xml,
-            knowsVersions: session.knowsVersions ? true : nil)
+            knowsVersions: session.knowsVersions ? true : nil, order: lastOrder)
         service.stores.sessions.set(stored, session.jid.description, of: name)
     }
 

@@ -6,8 +6,8 @@ extension Room {
         lastUse = service.now
         guard let from = stanza.from, let to = stanza.to else { return }
         let session = session(from)
-        session?.lastHeard = service.now
         if stanza.isError { return receiveError(stanza, session) }
+        if let session { heard(stanza, from: session) }
         switch stanza {
         case .presence(let presence): receive(presence, from, nick: to.resourcepart, session)
         case .message(let message):
@@ -21,6 +21,8 @@ extension Room {
                 receive(iq, for: nick, session)
             } else if iq.isRequest {
                 service.answer(iq, in: self)
+            } else if let session {
+                receiveAnswer(iq, session)
             }
         }
     }
@@ -39,7 +41,7 @@ extension Room {
             update(session, presence, nick: nick)
         case .unavailable:
             // XEP-0045 §17.3: from those who are not here it means nothing.
-            if let session { leave(session, presence) }
+            if let session, !outlivesRestart(session) { leave(session, presence) }
         case .error: break
         case .probe, .subscribe, .subscribed, .unsubscribe, .unsubscribed:
             let event = RoomStanzaEvent(room: self, occupant: session?.occupant, session: session, stanza: presence)
@@ -91,16 +93,13 @@ extension Room {
     /// Something that the room sent could not be delivered, or a request through it was answered by an error.
     private func receiveError(_ stanza: Stanza, _ session: Occupant.Session?) {
         guard let session else { return }
-        if case .iq(let iq) = stanza {
-            guard let nick = iq.to?.resourcepart else { return }
-            return receive(iq, for: nick, session)
+        switch stanza {
+        case .message(let message):
+            if let error = message.error { receive(error, about: session, message) }
+        case .presence(let presence):
+            if let error = presence.error { receive(error, about: session) }
+        case .iq(let iq):
+            if let nick = iq.to?.resourcepart { receive(iq, for: nick, session) } else { receiveAnswer(iq, session) }
         }
-        let error: StanzaError? =
-            switch stanza {
-            case .message(let message): message.error
-            case .presence(let presence): presence.error
-            case .iq: nil
-            }
-        if let error { receive(error, about: session) }
     }
 }

@@ -29,6 +29,8 @@ struct StoredSession: Codable, Sendable {
     let presence: String
     /// Whether it is told versions of the lists of affiliations. XEP-0463.
     var knowsVersions: Bool?
+    /// Of those that share a nick the last one shows its presence.
+    var order: Int?
 }
 
 /// What those learn of a public room who look for one.
@@ -96,7 +98,7 @@ struct RoomStores {
         return Stored(
             record: record, affiliates: try await affiliates.entries(of: name),
             versions: try await versions.value(for: name),
-            sessions: try await sessions.entries(of: name),
+            sessions: try await readSessions(of: name),
             messages: isArchived
                 ? try await history(of: name, length: record.settings.historyLength(under: options)) : [])
     }
@@ -115,5 +117,15 @@ struct RoomStores {
             query.before = .sequence(last.sequence)
         }
         return found.prefix(length).reversed()
+    }
+
+    /// What cannot be understood any more costs those who were in the room their place, but nobody the room.
+    private func readSessions(of name: String) async throws -> [MapEntry<StoredSession>] {
+        do {
+            return try await sessions.entries(of: name)
+        } catch let error where error.reason == .undecodable {
+            sessions.deleteAll(of: name)
+            return []
+        }
     }
 }

@@ -115,8 +115,15 @@ final class Rooms {
 
     /// The room with this name, loaded if need be; nil when there is none or it cannot be read.
     func room(_ name: String) async -> Room? {
+        do { return try await find(name) } catch { return nil }
+    }
+
+    /// The room with this name, loaded if need be; nil when there is none.
+    ///
+    /// - Throws: what keeps it from being read.
+    func find(_ name: String) async throws -> Room? {
         if let room = loaded[name] { return room }
-        await withCheckedContinuation { continuation in
+        try await withCheckedThrowingContinuation { continuation in
             waiters[name, default: []].append(continuation)
             if mailboxes[name] == nil {
                 mailboxes[name] = Mailbox(router: host.router)
@@ -126,10 +133,11 @@ final class Rooms {
         return loaded[name]
     }
 
-    private var waiters: [String: [CheckedContinuation<Void, Never>]] = [:]
+    private var waiters: [String: [CheckedContinuation<Void, any Error>]] = [:]
 
     private func load(_ name: String) {
         Task { @ServerActor in
+            var outcome: Result<Void, any Error> = .success(())
             do {
                 if let stored = try await self.stores.read(name, self.options) {
                     let room = Room(self.jid(name), self, stored)
@@ -140,10 +148,11 @@ final class Rooms {
             } catch {
                 self.host.log.error("A room cannot be loaded", metadata: ["room": "\(name)", "reason": "\(error)"])
                 let failure = StanzaError(.internalServerError, .wait)
+                outcome = .failure(error)
                 while self.handleFirst(name, { self.host.router.bounce($0, failure) }) {}
             }
             self.mailboxes[name] = nil
-            for waiter in self.waiters.removeValue(forKey: name) ?? [] { waiter.resume() }
+            for waiter in self.waiters.removeValue(forKey: name) ?? [] { waiter.resume(with: outcome) }
         }
     }
 
@@ -210,6 +219,8 @@ final class Rooms {
         guard count < options.roomsPerUser || host.host.isAdmin(creator) else {
             return host.router.bounce(stanza, .resourceConstraint("You have made too many rooms already."))
         }
+        // Nothing that is left of an earlier one, such as its owners, may come to life again.
+        removeEverything(of: name)
         let record = RoomRecord(
             settings: options.newRoom, creator: creator, created: host.clock.date,
             salt: RandomToken.make(bytes: 16), isLocked: options.locksNewRooms ? true : nil)
@@ -220,8 +231,9 @@ final class Rooms {
         room.receive(stanza)
         guard !room.isEmpty else {
             // Refused like everybody else, as for a nick that is none.
+            room.markDestroyed()
             loaded[name] = nil
-            return
+            return removeEverything(of: name)
         }
         finishCreating(room)
     }
@@ -238,9 +250,10 @@ final class Rooms {
     ///
     /// - Returns: nil when there is one already.
     func create(_ name: String, settings: RoomSettings, owner: JID) async -> Room? {
-        guard await room(name) == nil else { return nil }
+        do { guard try await find(name) == nil else { return nil } } catch { return nil }
         // The world may have moved meanwhile: whoever was first has it.
         guard loaded[name] == nil, mailboxes[name] == nil else { return nil }
+        removeEverything(of: name)
         let record = RoomRecord(
             settings: settings, creator: owner, created: host.clock.date, salt: RandomToken.make(bytes: 16))
         let room = Room(jid(name), self, record)
@@ -266,11 +279,26 @@ final class Rooms {
         if !room.settings.isPersistent || room.isLocked { remove(room) }
     }
 
+    /// Removes what is left of a room that does not exist.
+    func forget(_ name: String) {
+        if loaded[name] == nil, mailboxes[name] == nil { removeEverything(of: name) }
+    }
+
+    private func removeEverything(of name: String) {
+        server.storage.removeEverything(of: name, on: host.domain)
+    }
+
     private func evictIdle() {
         for (name, room) in loaded
         where room.isEmpty && room.pins == 0 && room.outbox.isEmpty && now - room.lastUse > Self.idleTime {
-            loaded[name] = nil
+            // One that is not persistent was left by its last occupant at the moment of a crash.
+            if room.settings.isPersistent { loaded[name] = nil } else { remove(room) }
         }
+    }
+
+    /// Whether something is under way to occupants.
+    var isWaiting: Bool {
+        waitingStanzas > 0 || loaded.values.contains { !$0.outbox.isEmpty || $0.pins > 0 }
     }
 }
 

@@ -16,18 +16,23 @@ extension Room {
                 message, id: item.id, at: Timestamp(microseconds: item.time), size: item.value.count,
                 limit: historyLength)
         }
-        for entry in stored.sessions { restore(entry) }
+        for entry in stored.sessions.sorted(by: { $0.value.order ?? 0 < $1.value.order ?? 0 }) where !restore(entry) {
+            service.stores.sessions.delete(entry.key, of: name)
+        }
+        lastOrder = stored.sessions.compactMap(\.value.order).max() ?? 0
     }
 
     /// Puts a client back that was here before the server was restarted. Nobody is told: for everybody it was never away.
-    private func restore(_ entry: MapEntry<StoredSession>) {
+    ///
+    /// - Returns: false when there is no place for it any more.
+    private func restore(_ entry: MapEntry<StoredSession>) -> Bool {
         guard let jid = JID(entry.key), let element = try? Element.parse(entry.value.presence),
             let presence = try? Presence(element)
-        else { return }
+        else { return false }
         let affiliation = affiliation(of: jid)
-        guard affiliation != .outcast else { return }
+        guard affiliation != .outcast else { return false }
         let known = occupant(nick: entry.value.nick)
-        guard known == nil || known?.bareJID == jid.bare else { return }
+        guard known == nil || known?.bareJID == jid.bare else { return false }
         let occupant =
             known
             ?? Occupant(
@@ -38,8 +43,9 @@ extension Room {
             insert(occupant)
         }
         let session = Occupant.Session(jid, occupant, presence, now: service.now)
-        session.isUnverified = true
         session.knowsVersions = entry.value.knowsVersions == true
         insert(session)
+        doubt(session)
+        return true
     }
 }

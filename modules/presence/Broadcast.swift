@@ -108,6 +108,13 @@ extension PresenceExchange: PresenceBroadcast {
         probe(contacts.subscriptions(of: account).filter(isMeant), for: account)
     }
 
+    func addDirectedPresence(from resource: Resource, to jid: JID) {
+        var directed = resource[Directed.self] ?? DirectedPresence()
+        guard directed.addresses.count < options.directedLimit else { return }
+        directed.insert(jid)
+        resource[Directed.self] = directed
+    }
+
     func hasDirectedPresence(from resource: Resource, to jid: JID) -> Bool {
         resource[Directed.self]?.reached(jid) ?? false
     }

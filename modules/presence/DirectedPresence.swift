@@ -71,9 +71,13 @@ extension PresenceExchange {
     }
 
     /// An entity that leaves needs no farewell. RFC 6121 §4.6.1.
-    func forgetDirectedPresence(of account: Account, to entity: JID?) {
+    ///
+    /// - Parameter address: whom it told. One client of an account may leave a room while another one stays.
+    func forgetDirectedPresence(of account: Account, to entity: JID?, from address: JID?) {
         guard let entity else { return }
-        for resource in account.resources { resource[Directed.self]?.remove(entity) }
+        for resource in account.resources where address?.isFull != true || resource.jid == address {
+            resource[Directed.self]?.remove(entity)
+        }
     }
 
     func forgetDirectedPresence(from resource: Resource, to entity: JID) {

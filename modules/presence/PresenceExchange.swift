@@ -84,7 +84,7 @@ final class PresenceExchange: Module {
         switch presence.kind {
         case .available: deliver(presence, to: event.account)
         case .unavailable:
-            forgetDirectedPresence(of: event.account, to: presence.from)
+            forgetDirectedPresence(of: event.account, to: presence.from, from: presence.to)
             deliver(presence, to: event.account)
         case .error:
             // Nobody asked for the server's probes, so nobody needs to hear that they failed.

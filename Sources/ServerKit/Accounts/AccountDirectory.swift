@@ -50,6 +50,10 @@ public final class AccountDirectory {
     /// loads them until then.
     public func expectResources(of names: Set<String>?) { expected = names }
 
+    /// Whether an account that is not loaded may have resources all the same: those that it had before the server was
+    /// started, and gets back when it is loaded.
+    public func expectsResources(of localpart: String) -> Bool { expected?.contains(localpart) ?? true }
+
     /// The account, loaded if need be; nil when there is none or it cannot be read.
     public func account(_ localpart: String) async -> Account? {
         if let account = loaded[localpart] { return account }

@@ -32,6 +32,7 @@ public final class Server {
     private var startUps: [Task<Void, any Error>] = []
     private var configurationObservers: [(id: Int, body: @ServerActor () -> Void)] = []
     private var stopObservers: [(id: Int, body: @ServerActor () -> Void)] = []
+    private var workChecks: [(id: Int, hasWork: @ServerActor () -> Bool)] = []
     private var nextObserver = 0
     private var hosts: [String: Host] = [:]
     private var components: [String: Host] = [:]
@@ -150,6 +151,16 @@ public final class Server {
         stopObservers.removeAll { $0.id == id }
     }
 
+    func addWorkCheck(_ hasWork: @escaping @ServerActor () -> Bool) -> Int {
+        nextObserver += 1
+        workChecks.append((nextObserver, hasWork))
+        return nextObserver
+    }
+
+    func removeWorkCheck(_ id: Int) {
+        workChecks.removeAll { $0.id == id }
+    }
+
     private func apply(_ new: ServerConfiguration) throws {
         configuration = new
         let names = new.hosts.map(\.name)
@@ -226,10 +237,11 @@ public final class Server {
     }
 
     private var isIdle: Bool {
-        hosts.values.allSatisfy { host in
-            host.accounts.isIdle
-                && host.accounts.loadedAccounts.allSatisfy { $0.resources.allSatisfy(\.fence.isSettled) }
-        }
+        !workChecks.contains { $0.hasWork() }
+            && hosts.values.allSatisfy { host in
+                host.accounts.isIdle
+                    && host.accounts.loadedAccounts.allSatisfy { $0.resources.allSatisfy(\.fence.isSettled) }
+            }
     }
 
     private func closeStreams(of host: Host, _ error: StreamError) {

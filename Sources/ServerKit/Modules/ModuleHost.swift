@@ -60,6 +60,14 @@ public final class ModuleHost {
         onUnload { server.removeStopObserver(id) }
     }
 
+    /// Has a server that stops wait while `hasWork` says that something is still under way to clients, for some seconds
+    /// at most. Their streams are closed by then, but those that resume get it after the restart.
+    public func finishBeforeStop(while hasWork: @escaping @ServerActor () -> Bool) {
+        let server = self.server
+        let id = server.addWorkCheck(hasWork)
+        onUnload { server.removeWorkCheck(id) }
+    }
+
     // MARK: Disco
 
     /// Advertises features. XEP-0030 §3.1.

@@ -68,6 +68,9 @@ public protocol PresenceBroadcast: AnyObject {
     /// Whether the resource sent directed presence to this address, or to another one of its bare JID, and has not
     /// taken it back. RFC 6121 §4.6.
     func hasDirectedPresence(from resource: Resource, to jid: JID) -> Bool
+    /// Has this address told when the resource goes away, as if it had sent it directed presence: a service knows from
+    /// before a crash that its client has. RFC 6121 §4.6.3.
+    func addDirectedPresence(from resource: Resource, to jid: JID)
 }
 
 extension Account {
