@@ -39,6 +39,11 @@ public final class MUC: Module {
         let showsOccupants: Bool
         /// How a new room is until its owner says how it should be.
         let newRoom: RoomSettings
+        let invitations: Int
+        let voiceRequests: Int
+        let voiceRequestInterval: Duration
+        let registrationRequests: Int
+        let keepNick: Duration
 
         /// Who may make rooms.
         enum Creators: String, CaseIterable, Sendable {
@@ -107,6 +112,20 @@ public final class MUC: Module {
                 "list_occupants", default: false,
                 "Whether everybody may list the occupants of public rooms, and not only those who are in them.")
             newRoom = config.section("defaults", "How new rooms are until their owners say.") { RoomSettings(&$0) }
+            invitations = config.int(
+                "invitations", default: 100, in: 1...10_000,
+                "Invitations that a room remembers, so that who declines one can tell who sent it.")
+            voiceRequests = config.int(
+                "voice_requests", default: 20, in: 1...1_000, "Requests for voice that may wait in one room.")
+            voiceRequestInterval = config.duration(
+                "voice_request_interval", default: .seconds(300), in: .seconds(1)...(.seconds(86_400)),
+                "How long a visitor waits before it may ask for voice again.")
+            registrationRequests = config.int(
+                "registration_requests", default: 50, in: 1...1_000,
+                "Requests to become a member that may wait for the admins of one room.")
+            keepNick = config.duration(
+                "keep_nick", default: .zero, in: .zero...(.seconds(3_600)),
+                "How long the nick of somebody who left is kept from others.")
         }
 
         var pageLimits: ArchivePage.Limits { .init(usual: pageSize, most: pageLimit, bytes: pageBytes) }

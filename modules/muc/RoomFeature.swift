@@ -15,6 +15,6 @@ extension MUC {
         Admission.self, Retraction.self, SubjectFeature.self, Configuration.self, Administration.self,
         AffiliationNotices.self, RoomArchive.self, RoomRetention.self, Moderation.self,
         RoomDisco.self, RoomList.self, RoomSearch.self, Activity.self, RoomCommands.self,
-        ReservedNicks.self,
+        ReservedNicks.self, KeptNicks.self, Invitations.self, VoiceRequests.self, Registration.self,
     ]
 }
