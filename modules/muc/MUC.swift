@@ -8,8 +8,8 @@ public final class MUC: Module {
     public static let info = ModuleInfo(
         "muc", "Rooms for group chat, which outlive restarts",
         implements: [
-            .xep(45, "1.35.5"), .xep(313, "1.1.3"), .xep(421, "1.0.1"), .xep(424, "0.4.2"), .xep(425, "0.3.0"),
-            .xep(433, "0.1.0"), .xep(502, "0.1.0"),
+            .xep(45, "1.35.5"), .xep(313, "1.1.3"), .xep(357, "0.4.1"), .xep(421, "1.0.1"), .xep(424, "0.4.2"),
+            .xep(425, "0.3.0"), .xep(433, "0.1.0"), .xep(502, "0.1.0"),
         ],
         group: .recommended, scope: .component, subdomain: "conference", after: ["disco"])
 
@@ -44,6 +44,10 @@ public final class MUC: Module {
         let voiceRequestInterval: Duration
         let registrationRequests: Int
         let keepNick: Duration
+        let push: PushPolicy
+        let pushRegistrations: Int
+        let destroyedRooms: Duration
+        let destroyedRoomLimit: Int
 
         /// Who may make rooms.
         enum Creators: String, CaseIterable, Sendable {
@@ -55,6 +59,11 @@ public final class MUC: Module {
             case on
             case onRequest = "on_request"
             case off
+        }
+
+        /// What wakes the phones of members who are not in a room.
+        enum PushPolicy: String, CaseIterable, Sendable {
+            case auto, mentions, all, off
         }
 
         public init(_ config: inout OptionReader) {
@@ -126,6 +135,18 @@ public final class MUC: Module {
             keepNick = config.duration(
                 "keep_nick", default: .zero, in: .zero...(.seconds(3_600)),
                 "How long the nick of somebody who left is kept from others.")
+            push = config.choice(
+                "push", default: PushPolicy.auto,
+                "What wakes the phones of members who are not in a room, if they want it: mentions of them, all messages, "
+                    + "auto, which is all in rooms for members only and mentions elsewhere, or nothing.")
+            pushRegistrations = config.int(
+                "push_registrations", default: 5, in: 1...100, "How many phones of a member one room wakes.")
+            destroyedRooms = config.duration(
+                "destroyed_rooms", default: .days(30), in: .zero...(.days(3_650)),
+                "How long only its owners can make a room again that they have destroyed, and others learn that it is gone."
+            )
+            destroyedRoomLimit = config.int(
+                "max_destroyed_rooms", default: 1_000, in: 1...100_000, "Destroyed rooms that are remembered.")
         }
 
         var pageLimits: ArchivePage.Limits { .init(usual: pageSize, most: pageLimit, bytes: pageBytes) }

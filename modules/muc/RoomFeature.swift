@@ -16,5 +16,6 @@ extension MUC {
         AffiliationNotices.self, RoomArchive.self, RoomRetention.self, Moderation.self,
         RoomDisco.self, RoomList.self, RoomSearch.self, Activity.self, RoomCommands.self,
         ReservedNicks.self, KeptNicks.self, Invitations.self, VoiceRequests.self, Registration.self,
+        RoomPush.self, GoneRooms.self,
     ]
 }
