@@ -17,7 +17,7 @@ extension Room {
         }
         let nick: String
         do throws(StanzaError) {
-            nick = try self.nick(wanted, for: jid, current?.occupant)
+            nick = try self.nick(wanted, for: jid, current?.occupant, isEntering: true)
         } catch {
             return router.bounce(.presence(presence), error)
         }
@@ -42,9 +42,11 @@ extension Room {
     ///
     /// - Throws: `.jidMalformed` for what is no nick, `.conflict` for one that somebody else has (XEP-0045 §7.2.8), and
     ///   what features refuse it with.
-    func nick(_ wanted: String, for jid: JID, _ occupant: Occupant?) throws(StanzaError) -> String {
+    func nick(
+        _ wanted: String, for jid: JID, _ occupant: Occupant?, isEntering: Bool
+    ) throws(StanzaError) -> String {
         guard let prepared = try? PRECIS.nickname(wanted) else { throw .jidMalformed }
-        var event = NickEvent(room: self, jid: jid, nick: prepared, occupant: occupant)
+        var event = NickEvent(room: self, jid: jid, nick: prepared, occupant: occupant, isEntering: isEntering)
         service.hooks.nickWanted.transform(&event)
         if case .bounce(let error) = service.hooks.nickWanted.verdict(on: event) { throw error }
         // XEP-0045 §7.2.8: the clients of one account may share a nick.
@@ -116,7 +118,7 @@ extension Room {
         }
         let nick: String
         do throws(StanzaError) {
-            nick = try self.nick(wanted, for: session.jid, occupant)
+            nick = try self.nick(wanted, for: session.jid, occupant, isEntering: false)
         } catch {
             return router.bounce(.presence(presence), error)
         }

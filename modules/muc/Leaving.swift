@@ -113,7 +113,7 @@ extension Room {
                 self.router.route(presence)
             }
         }
-        service.remove(self)
+        service.remove(self, RoomEvent.Destruction(alternate: alternate, reason: reason))
     }
 }
 

@@ -8,8 +8,8 @@ public final class MUC: Module {
     public static let info = ModuleInfo(
         "muc", "Rooms for group chat, which outlive restarts",
         implements: [
-            .xep(45, "1.35.5"), .xep(313, "1.1.3"), .xep(317, "0.3.1"), .xep(421, "1.0.1"), .xep(424, "0.4.2"),
-            .xep(425, "0.3.0"), .xep(433, "0.1.0"), .xep(463, "0.2.0"), .xep(502, "0.1.0"),
+            .xep(45, "1.35.5"), .xep(313, "1.1.3"), .xep(317, "0.3.1"), .xep(357, "0.4.1"), .xep(421, "1.0.1"),
+            .xep(424, "0.4.2"), .xep(425, "0.3.0"), .xep(433, "0.1.0"), .xep(463, "0.2.0"), .xep(502, "0.1.0"),
         ],
         group: .recommended, scope: .component, subdomain: "conference", after: ["disco"])
 
@@ -44,6 +44,15 @@ public final class MUC: Module {
         let newRoom: RoomSettings
         let grace: Duration
         let pingAfter: Duration?
+        let invitations: Int
+        let voiceRequests: Int
+        let voiceRequestInterval: Duration
+        let registrationRequests: Int
+        let keepNick: Duration
+        let push: PushPolicy
+        let pushRegistrations: Int
+        let destroyedRooms: Duration
+        let destroyedRoomLimit: Int
 
         /// Who may make rooms.
         enum Creators: String, CaseIterable, Sendable {
@@ -55,6 +64,11 @@ public final class MUC: Module {
             case on
             case onRequest = "on_request"
             case off
+        }
+
+        /// What wakes the phones of members who are not in a room.
+        enum PushPolicy: String, CaseIterable, Sendable {
+            case auto, mentions, all, off
         }
 
         public init(_ config: inout OptionReader) {
@@ -124,6 +138,32 @@ public final class MUC: Module {
             pingAfter = config.optionalDuration(
                 "ping_after", default: .minutes(15), in: .seconds(60)...(.seconds(86_400)),
                 "After how much silence an occupant from another server is asked whether it is still there.")
+            invitations = config.int(
+                "invitations", default: 100, in: 1...10_000,
+                "Invitations that a room remembers, so that who declines one can tell who sent it.")
+            voiceRequests = config.int(
+                "voice_requests", default: 20, in: 1...1_000, "Requests for voice that may wait in one room.")
+            voiceRequestInterval = config.duration(
+                "voice_request_interval", default: .seconds(300), in: .seconds(1)...(.seconds(86_400)),
+                "How long a visitor waits before it may ask for voice again.")
+            registrationRequests = config.int(
+                "registration_requests", default: 50, in: 1...1_000,
+                "Requests to become a member that may wait for the admins of one room.")
+            keepNick = config.duration(
+                "keep_nick", default: .zero, in: .zero...(.seconds(3_600)),
+                "How long the nick of somebody who left is kept from others.")
+            push = config.choice(
+                "push", default: PushPolicy.auto,
+                "What wakes the phones of members who are not in a room, if they want it: mentions of them, all messages, "
+                    + "auto, which is all in rooms for members only and mentions elsewhere, or nothing.")
+            pushRegistrations = config.int(
+                "push_registrations", default: 5, in: 1...100, "How many phones of a member one room wakes.")
+            destroyedRooms = config.duration(
+                "destroyed_rooms", default: .days(30), in: .zero...(.days(3_650)),
+                "How long only its owners can make a room again that they have destroyed, and others learn that it is gone."
+            )
+            destroyedRoomLimit = config.int(
+                "max_destroyed_rooms", default: 1_000, in: 1...100_000, "Destroyed rooms that are remembered.")
         }
 
         var pageLimits: ArchivePage.Limits { .init(usual: pageSize, most: pageLimit, bytes: pageBytes) }

@@ -13,6 +13,8 @@ final class Room {
     private(set) var versions: AffiliationLog
     /// The change of which presence tells that is being sent now.
     var stepInProgress: AffiliationStep?
+    /// Whom nicks are reserved for, by the form in which they are compared. XEP-0045 §7.10.
+    private var holders: [String: JID] = [:]
     /// In the order in which they came.
     private(set) var occupants: [Occupant] = []
     private var occupantsByKey: [String: Occupant] = [:]
@@ -44,6 +46,9 @@ final class Room {
         self.versions = versions
         outbox = Outbox(service.server.storage)
         lastUse = service.now
+        for (jid, affiliate) in affiliates {
+            if let nick = affiliate.nick { holders[Room.key(of: nick)] = jid }
+        }
     }
 
     /// The localpart.
@@ -103,6 +108,8 @@ final class Room {
                 let limit = service.options.affiliationVersions
                 steps[jid] = versions.append(jid, from: old, to: affiliate.affiliation, limit: limit)
             }
+            if let key = affiliates[jid]?.nick.map(Room.key(of:)), holders[key] == jid { holders[key] = nil }
+            if let nick = affiliate.nick { holders[Room.key(of: nick)] = jid }
             affiliates[jid] = affiliate.isNothing ? nil : affiliate
             let key = jid.description
             writes.append(
@@ -119,6 +126,9 @@ final class Room {
         let store = service.stores.affiliates
         service.stores.write(affiliates.map { store.setting($0.value, $0.key.description, of: name) })
     }
+
+    /// Who has reserved a nick. XEP-0045 §7.10.
+    func holder(ofNick nick: String) -> JID? { holders[Room.key(of: nick)] }
 
     /// The bare JIDs and domains with this affiliation, in order.
     func affiliates(with affiliation: Affiliation) -> [(jid: JID, affiliate: Affiliate)] {

@@ -7,8 +7,10 @@ struct NickEvent {
     let jid: JID
     /// What it asks for; may be changed, which the client is told (XEP-0045 §7.2.2, status 210).
     var nick: String
-    /// The occupant it is already; nil when it enters.
+    /// The occupant it is already; nil when it is none yet.
     let occupant: Occupant?
+    /// Whether it enters, for the first time or again, and does not merely want another nick.
+    let isEntering: Bool
 }
 
 /// Somebody wants to enter.
@@ -102,6 +104,15 @@ struct RoomEvent {
     let room: Room
     /// Before the change.
     var old: RoomSettings?
+    /// How it is being removed; nil when it only ends with its last occupant.
+    var destruction: Destruction?
+
+    /// XEP-0045 §10.9.
+    struct Destruction: Sendable {
+        /// Where everybody should go.
+        let alternate: JID?
+        let reason: String?
+    }
 }
 
 extension Hook where Event == NickEvent {
@@ -136,6 +147,9 @@ extension Hook where Event == RoomMessageEvent {
 extension Hook where Event == RoomStanzaEvent<Message> {
     /// A message for the room itself that is not for everybody: claim.
     static var messageToRoom: Self { Hook("muc.message-to-room") }
+    /// A message of the room itself could not be delivered, or was refused: claim. What nobody claims tells that an
+    /// occupant is gone, if it came back from one.
+    static var errorToRoom: Self { Hook("muc.error-to-room") }
 }
 
 extension Hook where Event == RoomStanzaEvent<Presence> {
@@ -174,6 +188,7 @@ struct RoomHooks {
     let occupantLeft: HookList<OccupantEvent>
     let roomMessage: HookList<RoomMessageEvent>
     let messageToRoom: HookList<RoomStanzaEvent<Message>>
+    let errorToRoom: HookList<RoomStanzaEvent<Message>>
     let presenceToRoom: HookList<RoomStanzaEvent<Presence>>
     let occupantAddressed: HookList<OccupantStanzaEvent>
     let affiliationChanged: HookList<AffiliationEvent>
@@ -190,6 +205,7 @@ struct RoomHooks {
         occupantLeft = hooks.list(.occupantLeft)
         roomMessage = hooks.list(.roomMessage)
         messageToRoom = hooks.list(.messageToRoom)
+        errorToRoom = hooks.list(.errorToRoom)
         presenceToRoom = hooks.list(.presenceToRoom)
         occupantAddressed = hooks.list(.occupantAddressed)
         affiliationChanged = hooks.list(.affiliationChanged)

@@ -36,7 +36,8 @@ struct RoomSettings: Sendable, Equatable {
     var maxOccupants: Int?
     /// Whether participants may change the subject, and not moderators only. `muc#roomconfig_changesubject`
     var participantsChangeSubject = false
-    /// Whether everybody may invite, and not admins and owners only. `muc#roomconfig_allowinvites`
+    /// In a room for members only, whether they may invite others, and not admins and owners only.
+    /// `muc#roomconfig_allowinvites`
     var occupantsInvite = false
     /// `muc#roomconfig_allowpm`
     var privateMessages = PrivateMessages.anyone

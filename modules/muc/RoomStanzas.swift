@@ -92,6 +92,10 @@ extension Room {
 
     /// Something that the room sent could not be delivered, or a request through it was answered by an error.
     private func receiveError(_ stanza: Stanza, _ session: Occupant.Session?) {
+        if case .message(let message) = stanza, message.to?.resourcepart == nil {
+            let event = RoomStanzaEvent(room: self, occupant: session?.occupant, session: session, stanza: message)
+            if service.hooks.errorToRoom.isClaimed(event) { return }
+        }
         guard let session else { return }
         switch stanza {
         case .message(let message):

@@ -71,6 +71,28 @@ final class Rooms {
         handlers[HandlerKey(kind: kind, name: name, namespace: namespace)] = .later(body)
     }
 
+    // MARK: What features keep
+
+    /// Loads what a feature keeps with each room, before any stanza reaches it. Stored in a map or store of the module
+    /// under the room's name, it goes away with the room.
+    func loadWithRooms<Key: RoomKey>(
+        _ key: Key.Type, _ body: @escaping @ServerActor (_ name: String) async throws -> Key.Value
+    ) {
+        loaders.append { name in
+            let value = try await body(name)
+            return { room in room[key] = value }
+        }
+    }
+
+    /// Asks before a room is made by somebody who enters, given as a bare JID. What is returned refuses it.
+    func refuseMaking(_ body: @escaping Refusal) { refusals.append(body) }
+
+    typealias Refusal = @ServerActor (_ name: String, _ creator: JID) async throws -> StanzaError?
+    private var refusals: [Refusal] = []
+
+    private typealias Loader = @ServerActor (String) async throws -> @ServerActor (Room) -> Void
+    private var loaders: [Loader] = []
+
     /// The kinds of a payload that rooms answer.
     private func answers(_ query: Element) -> Bool {
         [IQ.Kind.get, .set].contains {
@@ -140,7 +162,10 @@ final class Rooms {
             var outcome: Result<Void, any Error> = .success(())
             do {
                 if let stored = try await self.stores.read(name, self.options) {
+                    var kept: [@ServerActor (Room) -> Void] = []
+                    for loader in self.loaders { kept.append(try await loader(name)) }
                     let room = Room(self.jid(name), self, stored)
+                    for put in kept { put(room) }
                     self.loaded[name] = room
                     self.hooks.roomLoaded.notify(RoomEvent(room: room))
                 }
@@ -161,7 +186,12 @@ final class Rooms {
             if loaded[name] == nil, let creator = stanza.creator {
                 // Whether it may be made depends on what its creator has made before.
                 let count = try await stores.made.entries(of: creator.description).count
-                handleFirst(name) { self.create(name, $0, count) }
+                var refusal: StanzaError?
+                for refuse in refusals where refusal == nil { refusal = try await refuse(name, creator) }
+                handleFirst(name) { stanza in
+                    if let refusal { return self.host.router.bounce(stanza, refusal) }
+                    self.create(name, stanza, count)
+                }
             } else {
                 handleFirst(name) { stanza in
                     if let room = self.loaded[name] { room.receive(stanza) } else { self.refuse(stanza) }
@@ -214,7 +244,7 @@ final class Rooms {
         guard case .presence(let presence) = stanza, let creator = presence.from?.bare else { return }
         guard mayCreate(creator) else {
             // XEP-0045 §7.2.17, §10.1.1.
-            return host.router.bounce(stanza, .notAllowed)
+            return host.router.bounce(stanza, .notAllowed("There is no such room, and you may not make one."))
         }
         guard count < options.roomsPerUser || host.host.isAdmin(creator) else {
             return host.router.bounce(stanza, .resourceConstraint("You have made too many rooms already."))
@@ -266,9 +296,12 @@ final class Rooms {
     }
 
     /// Removes a room in which nobody is any more.
-    func remove(_ room: Room) {
+    ///
+    /// - Parameter destruction: how its owner wants it; nil when it ends with its last occupant.
+    func remove(_ room: Room, _ destruction: RoomEvent.Destruction? = nil) {
         guard loaded[room.name] === room else { return }
-        hooks.roomDestroyed.notify(RoomEvent(room: room))
+        // One whose owner has never said how it should be was never there.
+        hooks.roomDestroyed.notify(RoomEvent(room: room, destruction: room.isLocked ? nil : destruction))
         room.markDestroyed()
         stores.remove(room.name, madeBy: room.record.creator)
         loaded[room.name] = nil

@@ -45,7 +45,8 @@ final class Push: Module {
                 "What push services learn of its text: nothing, a constant notice, by which some tell what is urgent, or "
                     + "all of it, unless it is encrypted.")
             rooms = config.bool(
-                "rooms", default: true, "Whether messages in rooms wake a client that joined them before it fell asleep.")
+                "rooms", default: true,
+                "Whether messages in rooms wake a client that joined them before it fell asleep.")
         }
     }
 
@@ -98,11 +99,8 @@ final class Push: Module {
     /// XEP-0357 §6.
     private func disable(_ request: IQRequest, _ registry: PushRegistry, _ delivery: PushDelivery) throws -> Element? {
         let account = try request.owner()
-        guard let address = request.query["jid"] else { throw StanzaError.badRequest("The address is missing.") }
-        guard let service = JID(address) else { throw StanzaError.jidMalformed }
-        let node = request.query["node"]
-        for (key, registration) in registry.registrations(of: account)
-        where registration.service == service && (node == nil || registration.node == node) {
+        let meant = try PushTarget.meant(by: request.query)
+        for (key, registration) in registry.registrations(of: account) where meant(registration.target) {
             registry.remove(key, of: account.name)
             delivery.forget(key, of: account.name)
         }
@@ -160,7 +158,9 @@ final class Push: Module {
     private func delayed(_ event: StanzaDelayEvent, _ registry: PushRegistry, _ delivery: PushDelivery) {
         let keys = registry.keys(of: event.resource)
         let account = event.resource.account
-        guard !keys.isEmpty, let occasion = PushOccasion(event.stanza, for: account.jid, isWaiting: true) else { return }
+        guard !keys.isEmpty, let occasion = PushOccasion(event.stanza, for: account.jid, isWaiting: true) else {
+            return
+        }
         if occasion.isFromRoom, !options.rooms { return }
         for key in keys { delivery.push(occasion, key, of: account) }
     }
@@ -171,11 +171,4 @@ extension Account {
     var pendingRequests: [JID] {
         host.service((any ContactList).self)?.pendingRequests(of: self) ?? []
     }
-}
-
-extension Namespace {
-    /// XEP-0357 §11.1.
-    static let push: Namespace = "urn:xmpp:push:0"
-    /// XEP-0060, of which push services understand a part.
-    static let pushPubSub: Namespace = "http://jabber.org/protocol/pubsub"
 }

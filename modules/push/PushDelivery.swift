@@ -131,7 +131,7 @@ final class PushDelivery {
         if let account { registry.setUnread(delivery.unread, key.registration, of: account) }
         let notification = notification(of: occasion, unread: delivery.unread, account)
         // XEP-0357 §7: in the server's name, which push services tell from those of users (§3.2).
-        host.host.ask(delivery.registration.publish(notification), limit: Self.patience) { reply in
+        host.host.ask(delivery.registration.target.publish(notification), limit: Self.patience) { reply in
             guard self.deliveries[key] === delivery else { return }
             delivery.requests -= 1
             self.settle(reply.error, occasion, key, delivery)
@@ -145,7 +145,7 @@ final class PushDelivery {
             return proceed(key, delivery)
         }
         delivery.failures += 1
-        let isOver = error.isFinal || delivery.failures >= options().retries
+        let isOver = error.endsPushRegistration || delivery.failures >= options().retries
         host.log.debug(
             isOver ? "A push registration ends" : "A push failed",
             metadata: [
@@ -195,38 +195,5 @@ final class PushDelivery {
     /// More than this no phone shows.
     private nonisolated static func shortened(_ text: String) -> String {
         text.utf8.count <= 1_024 ? text : String(text.prefix(250)) + "…"
-    }
-}
-
-extension PushRegistration {
-    /// XEP-0357 §7.
-    fileprivate func publish(_ notification: Element) -> IQ {
-        IQ(.set, to: service, id: "") {
-            Element("pubsub", .pushPubSub) {
-                Element("publish", nil, ["node": node]) {
-                    Element("item") { notification }
-                }
-                if let form = publishOptions.flatMap({ try? Element.parse($0) }) {
-                    Element("publish-options") { form }
-                }
-            }
-        }
-    }
-}
-
-extension StanzaError {
-    /// Whether there is no use in trying again: the service knows the node or the server no more. Whatever else goes
-    /// wrong may pass, in another server or on the way to it.
-    fileprivate var isFinal: Bool {
-        guard kind != .wait else { return false }
-        switch condition {
-        case .badRequest, .conflict, .featureNotImplemented, .forbidden, .gone, .itemNotFound, .jidMalformed,
-            .notAcceptable, .notAllowed, .notAuthorized, .policyViolation, .redirect, .registrationRequired,
-            .subscriptionRequired:
-            return true
-        case .internalServerError, .recipientUnavailable, .remoteServerNotFound, .remoteServerTimeout,
-            .resourceConstraint, .serviceUnavailable, .undefinedCondition, .unexpectedRequest:
-            return false
-        }
     }
 }

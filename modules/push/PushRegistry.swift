@@ -13,29 +13,18 @@ struct PushRegistration: Codable, Sendable {
     /// What came since the client was here last, as far as it was pushed.
     var unread: Int?
 
-    private static let formType = "http://jabber.org/protocol/pubsub#publish-options"
-
     /// Reads an `<enable/>`.
     init(_ enable: Element, sizeLimit: Int) throws(StanzaError) {
-        guard let address = enable["jid"] else { throw .badRequest("The address of the push service is missing.") }
-        guard let service = JID(address) else { throw .jidMalformed }
-        self.service = service
-        node = enable["node"]
-        var options: Element?
-        for element in enable.children("x", .dataForms) {
-            let form = try DataForm(element)
-            guard form.kind == .submit, form.formType == Self.formType, options == nil else {
-                throw .badRequest("A form with publish options was expected.")
-            }
-            options = element
-        }
-        publishOptions = options?.xml
-        let size = (node?.utf8.count ?? 0) + (publishOptions?.utf8.count ?? 0)
-        guard size <= sizeLimit else { throw .policyViolation("A registration has at most \(sizeLimit) bytes.") }
+        let target = try PushTarget(enable, sizeLimit: sizeLimit)
+        service = target.service
+        node = target.node
+        publishOptions = target.publishOptions
     }
 
+    var target: PushTarget { PushTarget(service: service, node: node, publishOptions: publishOptions) }
+
     /// Service and node together: what is enabled again replaces what was. XEP-0357 §5.
-    var key: String { "\(service)\n\(node ?? "")" }
+    var key: String { target.key }
 }
 
 /// The registrations of a host's accounts.

@@ -1,0 +1,134 @@
+import ServerKit
+import TestKit
+import Testing
+
+@testable import MUC
+@testable import Modules
+
+@Suite("Nicks that are reserved or kept (XEP-0045 §7.2.8, §7.6, §7.10)") struct NickTests {
+    @Test("A reserved nick is refused to others, who enter or change theirs")
+    func reserved() async throws {
+        try await playRooms { stage in
+            let crone = try await stage.enter("crone1@capulet.example/desktop")
+            let hag = try await stage.enter("hag66@montague.example/pda")
+            let wicca = try await stage.enter("wiccarocks@montague.example/laptop")
+            try await crone.makesRoom(as: "firstwitch")
+            try await hag.asks(.set, registration("thirdwitch"), to: coven)
+            await wicca.forgets()
+            try await wicca.isKeptOut(as: "ThirdWitch", .conflict)
+            try await wicca.enters(as: "secondwitch")
+            try await wicca.sends("<presence to='\(coven)/thirdwitch' id='ifd1c35'/>")
+            try await wicca.receives(
+                """
+                <presence type='error' id='ifd1c35' from='\(coven)/thirdwitch'>
+                <error type='cancel'><conflict xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></presence>
+                """)
+            // XEP-0045 §7.12: its owner may come under another.
+            await hag.forgets()
+            try await hag.enters(as: "oldhag")
+            await crone.forgets()
+            await wicca.forgets()
+            try await hag.sends("<presence to='\(coven)/thirdwitch'/>")
+            try await hag.receives("<presence type='unavailable' from='\(coven)/oldhag'/>")
+            try await hag.receives("<presence from='\(coven)/thirdwitch'/>")
+        }
+    }
+
+    @Test("Where nicks are locked, everybody goes by its own (§7.6, §7.10)")
+    func locked() async throws {
+        try await playRooms { stage in
+            let backstage = try Backstage(stage)
+            let crone = try await stage.enter("crone1@capulet.example/desktop")
+            let hag = try await stage.enter("hag66@montague.example/pda")
+            try await crone.makesRoom(as: "firstwitch")
+            backstage.configure { $0.locksNicks = true }
+            try await hag.asks(.set, registration("thirdwitch"), to: coven)
+            await hag.forgets()
+            let received = try await hag.enters(as: "oldhag")
+            let own = try #require(received.first { $0.hasStatus(110) })
+            #expect(own.nick == "thirdwitch" && own.hasStatus(210))
+            await crone.forgets()
+            try await hag.sends("<presence to='\(coven)/oldhag' id='ifd1c35'/>")
+            try await hag.receives(
+                """
+                <presence type='error' id='ifd1c35'>
+                <error><not-acceptable xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></presence>
+                """)
+            // A client that lost track and enters again keeps it.
+            let again = try await hag.enters(as: "oldhag")
+            #expect(again.contains { $0.hasStatus(110) && $0.hasStatus(210) && $0.nick == "thirdwitch" })
+            // Those who have none are free.
+            try await crone.sends("<presence to='\(coven)/hecate'/>")
+            try await crone.receives("<presence type='unavailable' from='\(coven)/firstwitch'/>")
+            try await crone.receives("<presence from='\(coven)/hecate'/>")
+        }
+    }
+
+    @Test("Who is here when nicks are locked, or registers then, gets its own (§7.10)")
+    func renamed() async throws {
+        try await playRooms { stage in
+            let backstage = try Backstage(stage)
+            let crone = try await stage.enter("crone1@capulet.example/desktop")
+            let hag = try await stage.enter("hag66@montague.example/pda")
+            try await crone.makesRoom(as: "firstwitch")
+            try await hag.enters(as: "oldhag")
+            try await hag.asks(.set, registration("thirdwitch"), to: coven)
+            await hag.forgets()
+            await crone.forgets()
+            backstage.configure { $0.locksNicks = true }
+            let old = try await hag.receives("<presence type='unavailable' from='\(coven)/oldhag'/>")
+            #expect(old.hasStatus(303) && old.item?["nick"] == "thirdwitch")
+            let new = try await hag.receives("<presence from='\(coven)/thirdwitch'/>")
+            #expect(new.hasStatus(110) && new.hasStatus(210))
+            await crone.forgets()
+            try await hag.asks(.set, registration("fourthwitch"), to: coven)
+            try await crone.receives("<presence type='unavailable' from='\(coven)/thirdwitch'/>")
+            try await crone.receives("<presence from='\(coven)/fourthwitch'/>")
+            await hag.forgets()
+            try await stage.staysSilent()
+        }
+    }
+
+    @Test("A nick is kept for who left it, for a while, and for no one else")
+    func kept() async throws {
+        try await playRooms("keep_nick: 5 minutes") { stage in
+            let backstage = try Backstage(stage)
+            let crone = try await stage.enter("crone1@capulet.example/desktop")
+            let hag = try await stage.enter("hag66@montague.example/pda")
+            let laptop = try await stage.enter("hag66@montague.example/laptop")
+            let wicca = try await stage.enter("wiccarocks@montague.example/laptop")
+            try await crone.makesRoom(as: "firstwitch")
+            try await hag.enters(as: "thirdwitch")
+            try await laptop.enters(as: "thirdwitch")
+            try await hag.sends("<presence type='unavailable' to='\(coven)/thirdwitch'/>")
+            try await laptop.sends("<presence type='unavailable' to='\(coven)/thirdwitch'/>")
+            await stage.settle()
+            try await wicca.isKeptOut(as: "THIRDWITCH", .conflict)
+            await hag.forgets()
+            try await hag.enters(as: "thirdwitch")
+            try await hag.sends("<presence type='unavailable' to='\(coven)/thirdwitch'/>")
+            await stage.settle()
+            await stage.advance(by: .seconds(299))
+            try await wicca.isKeptOut(as: "thirdwitch", .conflict)
+            #expect(backstage.room?.pins == 1)
+            await stage.advance(by: .seconds(2))
+            try await wicca.enters(as: "thirdwitch")
+            #expect(backstage.room?.pins == 0)
+        }
+    }
+
+    @Test("Unless the administrator wants it, nicks are free at once")
+    func free() async throws {
+        try await playRooms { stage in
+            let crone = try await stage.enter("crone1@capulet.example/desktop")
+            let hag = try await stage.enter("hag66@montague.example/pda")
+            try await crone.makesRoom(as: "firstwitch")
+            let first = try await crone.enters(as: "thirdwitch").last { $0.hasStatus(110) }
+            try await crone.enters(as: "firstwitch")
+            let second = try await hag.enters(as: "thirdwitch").last { $0.hasStatus(110) }
+            // XEP-0421 §3: it is another one all the same.
+            let ids = [first, second].map { $0?.child("occupant-id", .occupantID)?["id"] }
+            #expect(ids[0] != nil && ids[0] != ids[1])
+        }
+    }
+}

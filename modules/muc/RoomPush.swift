@@ -1,0 +1,105 @@
+import ServerKit
+
+/// Push Notifications (XEP-0357) of rooms: phones of members who are not in the room are told when something is said.
+///
+/// The client sends `<enable/>` to the room as it would to its account, and advertises nothing else. Who is in the room
+/// gets what is said there, and is woken by its own server.
+struct RoomPush: RoomFeature {
+    func load(into host: ModuleHost, _ rooms: Rooms) {
+        let registry = RoomPushRegistry(host)
+        rooms.loadWithRooms(RoomPushRegistry.Registrations.self) { try await registry.load($0) }
+        rooms.answer(.set, "enable", .push) { room, request in
+            try enable(request, room, registry)
+            return nil
+        }
+        rooms.answer(.set, "disable", .push) { room, request in
+            try registry.disable(request.query, request.from.bare, in: room)
+            return nil
+        }
+        rooms.describe { room, _ in room.mayPush ? RoomDescription(features: [.push]) : nil }
+        host.observe(.roomMessage) { tell($0, registry) }
+        host.observe(.occupantEntered) { registry.forgetUnread($0.occupant.bareJID, in: $0.room) }
+        host.observe(.affiliationChanged) { event in
+            if event.new < event.old { registry.removeStrangers(from: event.room) }
+        }
+    }
+
+    private func enable(
+        _ request: IQRequest, _ room: Room, _ registry: RoomPushRegistry
+    ) throws(StanzaError) {
+        let jid = request.from.bare
+        // XEP-0045 §7.2.10: as if there were no such room.
+        if room.isLocked, room.affiliation(of: jid) != .owner { throw .itemNotFound }
+        guard room.mayPush else { throw .serviceUnavailable }
+        guard room.mayBeWoken(jid) else {
+            throw StanzaError(.registrationRequired, nil, "Register with the room first.")
+        }
+        registry.add(try PushTarget(request.query, sizeLimit: RoomPushRegistry.sizeLimit), of: jid, to: room)
+    }
+
+    /// XEP-0357 §7.
+    private func tell(_ event: RoomMessageEvent, _ registry: RoomPushRegistry) {
+        let (room, message) = (event.room, event.message)
+        guard !room[RoomPushRegistry.Registrations.self].isEmpty, event.isKept, room.mayPush else { return }
+        let isEncrypted = message.payload.children.contains { $0.name == "encrypted" || $0.name == "openpgp" }
+        guard isEncrypted || message.body?.isEmpty == false else { return }
+        let wakesAll = room.wakesForEverything
+        let mentions = wakesAll ? nil : Mentions(message)
+        let here = Set(room.occupants.map(\.bareJID))
+        for (key, registration) in room[RoomPushRegistry.Registrations.self] {
+            let member = registration.member
+            guard member != event.occupant.bareJID, !here.contains(member), room.mayBeWoken(member) else { continue }
+            let nick = room.affiliates[member]?.nick ?? member.localpart ?? ""
+            if mentions?.contains(nick, member) ?? true { registry.tell(key, in: room) }
+        }
+    }
+}
+
+extension Room {
+    fileprivate var mayPush: Bool { service.options.push != .off }
+
+    /// Whom the room knows.
+    func mayBeWoken(_ jid: JID) -> Bool {
+        let affiliation = affiliation(of: jid)
+        return affiliation >= .member || affiliation == .none && affiliates[jid]?.nick != nil
+    }
+
+    /// A room for members only is a conversation between people who know each other.
+    fileprivate var wakesForEverything: Bool {
+        switch service.options.push {
+        case .all: true
+        case .auto: settings.isMembersOnly
+        case .mentions, .off: false
+        }
+    }
+}
+
+/// Whom a message mentions.
+struct Mentions: Sendable {
+    private let text: String
+    private let references: [String]
+
+    init(_ message: Message) {
+        text = (message.body ?? "").lowercased()
+        // XEP-0372 §3.2.
+        references = message.payload.children("reference", .references)
+            .filter { $0["type"] == "mention" }.compactMap { $0["uri"] }
+    }
+
+    /// Whether it names somebody: the nick as a word of its own, in capitals or not, or the JID in a reference.
+    func contains(_ nick: String, _ jid: JID) -> Bool {
+        if references.contains("xmpp:\(jid)") { return true }
+        let nick = nick.lowercased()
+        guard !nick.isEmpty else { return false }
+        return text.ranges(of: nick).contains { range in
+            let before = range.lowerBound == text.startIndex ? nil : text[text.index(before: range.lowerBound)]
+            let after = range.upperBound == text.endIndex ? nil : text[range.upperBound]
+            return ![before, after].contains { $0.map { $0.isLetter || $0.isNumber } ?? false }
+        }
+    }
+}
+
+extension Namespace {
+    /// XEP-0372 §3.
+    fileprivate static let references: Namespace = "urn:xmpp:reference:0"
+}
