@@ -15,5 +15,6 @@ extension MUC {
         Admission.self, Retraction.self, SubjectFeature.self, Configuration.self, Administration.self,
         AffiliationNotices.self, RoomArchive.self, RoomRetention.self, Moderation.self,
         RoomDisco.self, RoomList.self, RoomSearch.self, Activity.self, RoomCommands.self,
+        SelfPing.self, PrivateMessages.self, Relay.self, RoomCard.self, Pace.self,
     ]
 }
