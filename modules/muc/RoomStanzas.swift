@@ -6,6 +6,7 @@ extension Room {
         lastUse = service.now
         guard let from = stanza.from, let to = stanza.to else { return }
         let session = session(from)
+        if case .iq(let iq) = stanza, !iq.isRequest { return receive(answer: iq, session) }
         if stanza.isError { return receiveError(stanza, session) }
         if let session { heard(stanza, from: session) }
         switch stanza {
@@ -19,10 +20,8 @@ extension Room {
         case .iq(let iq):
             if let nick = to.resourcepart {
                 receive(iq, for: nick, session)
-            } else if iq.isRequest {
+            } else {
                 service.answer(iq, in: self)
-            } else if let session {
-                receiveAnswer(iq, session)
             }
         }
     }
@@ -66,9 +65,12 @@ extension Room {
     private func receive(_ message: Message, _ session: Occupant.Session?) {
         guard message.kind == .groupchat else {
             let event = RoomStanzaEvent(room: self, occupant: session?.occupant, session: session, stanza: message)
-            if !service.hooks.messageToRoom.isClaimed(event) { router.bounce(.message(message), .notAcceptable) }
-            return
+            if service.hooks.messageToRoom.isClaimed(event) { return }
+            // XEP-0045 §17.2: what is for everybody is of type "groupchat".
+            return router.bounce(.message(message), session == nil ? .notAcceptable : .badRequest)
         }
+        // XEP-0045 §17.2: as if there were no such room.
+        if isLocked { return router.bounce(.message(message), .itemNotFound) }
         // XEP-0045 §7.4: only occupants talk.
         guard let session else { return router.bounce(.message(message), .notAcceptable) }
         say(message, session)
@@ -78,19 +80,50 @@ extension Room {
         // XEP-0045 §7.5: not of type groupchat, and from occupants only.
         guard message.kind != .groupchat else { return router.bounce(.message(message), .badRequest) }
         guard let session else { return router.bounce(.message(message), .notAcceptable) }
-        let event = OccupantStanzaEvent(room: self, session: session, nick: nick, stanza: .message(message))
-        if !service.hooks.occupantAddressed.isClaimed(event) { router.bounce(.message(message), .itemNotFound) }
+        pass(.message(message), to: nick, session)
     }
 
     private func receive(_ iq: IQ, for nick: String, _ session: Occupant.Session?) {
-        guard let session else { return router.bounce(.iq(iq), .notAcceptable) }
-        let event = OccupantStanzaEvent(room: self, session: session, nick: nick, stanza: .iq(iq))
-        if !service.hooks.occupantAddressed.isClaimed(event) { router.bounce(.iq(iq), .itemNotFound) }
+        guard let session else { return router.bounce(.iq(iq), Room.refusal(of: iq)) }
+        pass(.iq(iq), to: nick, session)
+    }
+
+    /// Offers a stanza from one occupant to another to the features. XEP-0045 §7.5: without them, or if there is nobody
+    /// with this nick, it is not found.
+    private func pass(_ stanza: Stanza, to nick: String, _ session: Occupant.Session) {
+        let event = OccupantStanzaEvent(room: self, session: session, nick: nick, stanza: stanza)
+        switch service.hooks.occupantAddressed.verdict(on: event) {
+        case .pass: break
+        case .drop: return
+        case .bounce(let error): return router.bounce(stanza, error)
+        }
+        if !service.hooks.occupantAddressed.isClaimed(event) { router.bounce(stanza, .itemNotFound) }
+    }
+
+    /// What somebody gets who asks an occupant and is none: nothing that tells who is here, or whether there is such a
+    /// room. XEP-0045 §6.6 for disco, XEP-0410 §3.3 for the rest.
+    static func refusal(of iq: IQ) -> StanzaError {
+        switch iq.query?.namespace {
+        case .discoInfo, .discoItems: .badRequest
+        default: .notAcceptable
+        }
     }
 
     // MARK: Errors
 
-    /// Something that the room sent could not be delivered, or a request through it was answered by an error.
+    /// A request that went through the room was answered. XEP-0045 §17.4. Whoever answers with an error need not be
+    /// the client, and only a feature knows what it means.
+    private func receive(answer iq: IQ, _ session: Occupant.Session?) {
+        if iq.to?.resourcepart == nil {
+            if let session { receiveAnswer(iq, session) }
+            return
+        }
+        if iq.kind == .result, let session { heard(.iq(iq), from: session) }
+        _ = service.hooks.answerToRoom.isClaimed(
+            RoomStanzaEvent(room: self, occupant: session?.occupant, session: session, stanza: iq))
+    }
+
+    /// Something that the room sent could not be delivered.
     private func receiveError(_ stanza: Stanza, _ session: Occupant.Session?) {
         if case .message(let message) = stanza, message.to?.resourcepart == nil {
             let event = RoomStanzaEvent(room: self, occupant: session?.occupant, session: session, stanza: message)
@@ -99,11 +132,14 @@ extension Room {
         guard let session else { return }
         switch stanza {
         case .message(let message):
+            if let nick = message.to?.resourcepart {
+                let event = OccupantStanzaEvent(room: self, session: session, nick: nick, stanza: stanza)
+                if service.hooks.occupantAddressed.isClaimed(event) { return }
+            }
             if let error = message.error { receive(error, about: session, message) }
         case .presence(let presence):
             if let error = presence.error { receive(error, about: session) }
-        case .iq(let iq):
-            if let nick = iq.to?.resourcepart { receive(iq, for: nick, session) } else { receiveAnswer(iq, session) }
+        case .iq: break
         }
     }
 }
