@@ -95,6 +95,11 @@ extension OptionReader {
         read(key, .rate(bytes: false), default: value, sentence)
     }
 
+    /// So many in so much time, or `unlimited`, which is nil.
+    public mutating func optionalRate(_ key: String, default value: Rate?, _ sentence: String) -> Rate? {
+        read(key, OptionKind.rate(bytes: false).optional(["unlimited"]), default: value, sentence)
+    }
+
     /// Bytes in so much time: `64 KiB per second`.
     public mutating func byteRate(_ key: String, default value: Rate, _ sentence: String) -> Rate {
         read(key, .rate(bytes: true), default: value, sentence)
