@@ -98,8 +98,11 @@ final class Archive: Module {
     private func prepareArrived(_ event: inout MessageEvent, _ host: ModuleHost) {
         event.message.removeForgedStanzaIDs(of: event.account)
         guard let peer = event.message.from, wants(event, peer) else { return }
-        let id = ids.make(at: host.clock.date)
+        let copy = PrivateRoomMessage.Copy(event.message, at: host.clock.now)
+        // What came to another client of the user already is the same message.
+        let id = copy.flatMap { event.account[PrivateRoomMessage.self]?.id(of: $0) } ?? ids.make(at: host.clock.date)
         event.archiveID = id
+        if let copy { event.account[PrivateRoomMessage.self] = .init(id, copy, event.account[PrivateRoomMessage.self]) }
         // XEP-0313 §3.5.
         event.message.payload.append(
             Element("stanza-id", .stanzaIDs, ["by": event.account.jid.description, "id": id]))
@@ -120,6 +123,7 @@ final class Archive: Module {
         _ store: ArchiveStore<[UInt8]>, _ retractions: Retractions
     ) {
         guard let id = event.archiveID else { return }
+        if direction == .received, event.account[PrivateRoomMessage.self]?.isKept(id) == true { return }
         let message = event.message
         let item = NewArchiveItem(
             id: id, time: host.clock.date.microseconds, with: peer.bare.description,
@@ -128,6 +132,57 @@ final class Archive: Module {
         store.append(item, to: event.account.name)
         if let retracted = message.retractedID {
             retractions.process(retracted, by: message, id, direction, peer, event.account)
+        }
+    }
+}
+
+/// The last private message of an occupant of a room. The room gives it to each of the user's clients that has joined, one
+/// after the other (XEP-0045 §7.5); the archive keeps it once.
+private enum PrivateRoomMessage: AccountKey {
+    static let defaultValue: Last? = nil
+
+    /// The message as all copies of it are.
+    struct Copy: Equatable {
+        private let content: String
+        fileprivate let time: Duration
+
+        /// nil for what is no such message.
+        init?(_ message: Message, at time: Duration) {
+            guard message.from?.resourcepart != nil, message.to?.resourcepart != nil, message.has("x", .mucUser) else {
+                return nil
+            }
+            var message = message
+            message.to = nil
+            content = message.element.xml
+            self.time = time
+        }
+
+        static func == (left: Copy, right: Copy) -> Bool { left.content == right.content }
+    }
+
+    @ServerActor
+    final class Last {
+        private static let limit = Duration.seconds(30)
+        private let archiveID: String
+        private let copy: Copy
+        private var isKept: Bool
+
+        init(_ id: String, _ copy: Copy, _ last: Last?) {
+            archiveID = id
+            self.copy = copy
+            isKept = last?.archiveID == id && last?.isKept == true
+        }
+
+        /// The id of a message that this one is a copy of.
+        func id(of other: Copy) -> String? {
+            copy == other && other.time - copy.time < Self.limit ? archiveID : nil
+        }
+
+        /// Whether the message with this id was kept before; if it is this one, it is from now on.
+        func isKept(_ id: String) -> Bool {
+            guard id == archiveID else { return false }
+            defer { isKept = true }
+            return isKept
         }
     }
 }
