@@ -18,9 +18,16 @@ extension Room {
         if !hooks.isClaimed(event) { publish(event) }
     }
 
-    /// A message as everybody is to get it: with what the room says of its sender, and without what others might pretend
-    /// that it says.
+    /// A message as everybody is to get it.
     private func prepare(_ message: Message, from occupant: Occupant, id: String) -> Message {
+        var message = attributed(message, to: occupant)
+        message.payload.append(Element("stanza-id", .stanzaIDs, ["by": jid.description, "id": id]))
+        return message
+    }
+
+    /// A message from an occupant's JID: with what the room says of its sender, and without what others might pretend
+    /// that it says. XEP-0421 §4, XEP-0359 §3, XEP-0045 §7.2.13.
+    func attributed(_ message: Message, to occupant: Occupant) -> Message {
         var message = message
         message.from = occupant.jid
         message.payload.removeChildren { child in
@@ -28,11 +35,11 @@ extension Room {
             case .occupantID, .mucUser, .hats: true
             case .stanzaIDs: child.name == "stanza-id" && child.jid("by") == jid
             case .delay: child.jid("from")?.bare == jid
+            case .addresses: child.children.contains { $0["type"] == "ofrom" }
             default: false
             }
         }
         message.payload.append(Element("occupant-id", .occupantID, ["id": occupant.id]))
-        message.payload.append(Element("stanza-id", .stanzaIDs, ["by": jid.description, "id": id]))
         return message
     }
 

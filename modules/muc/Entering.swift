@@ -111,6 +111,12 @@ extension Room {
     /// An occupant's client sends other presence, or asks for another nick. XEP-0045 §7.6, §7.7.
     func update(_ session: Occupant.Session, _ presence: Presence, nick wanted: String) {
         let occupant = session.occupant
+        let event = PresenceUpdateEvent(room: self, session: session, presence: presence, nick: wanted)
+        switch service.hooks.presenceUpdating.verdict(on: event) {
+        case .pass: break
+        case .drop: return
+        case .bounce(let error): return router.bounce(.presence(presence), error)
+        }
         if wanted == occupant.nick {
             occupant.update(session, presence.asOccupant)
             announce(occupant, id: presence.id, of: session)

@@ -8,8 +8,9 @@ public final class MUC: Module {
     public static let info = ModuleInfo(
         "muc", "Rooms for group chat, which outlive restarts",
         implements: [
-            .xep(45, "1.35.5"), .xep(313, "1.1.3"), .xep(317, "0.3.1"), .xep(357, "0.4.1"), .xep(421, "1.0.1"),
-            .xep(424, "0.4.2"), .xep(425, "0.3.0"), .xep(433, "0.1.0"), .xep(463, "0.2.0"), .xep(502, "0.1.0"),
+            .xep(45, "1.35.5"), .xep(313, "1.1.3"), .xep(317, "0.3.1"), .xep(357, "0.4.1"), .xep(410, "1.1.0"),
+            .xep(421, "1.0.1"), .xep(424, "0.4.2"), .xep(425, "0.3.0"), .xep(433, "0.1.0"), .xep(463, "0.2.0"),
+            .xep(502, "0.1.0"),
         ],
         group: .recommended, scope: .component, subdomain: "conference", after: ["disco"])
 
@@ -53,6 +54,7 @@ public final class MUC: Module {
         let pushRegistrations: Int
         let destroyedRooms: Duration
         let destroyedRoomLimit: Int
+        let openRequests: Int
 
         /// Who may make rooms.
         enum Creators: String, CaseIterable, Sendable {
@@ -164,6 +166,9 @@ public final class MUC: Module {
             )
             destroyedRoomLimit = config.int(
                 "max_destroyed_rooms", default: 1_000, in: 1...100_000, "Destroyed rooms that are remembered.")
+            openRequests = config.int(
+                "open_requests", default: 500, in: 1...10_000,
+                "Requests of one client to other occupants, as for their pictures, that may wait for an answer.")
         }
 
         var pageLimits: ArchivePage.Limits { .init(usual: pageSize, most: pageLimit, bytes: pageBytes) }

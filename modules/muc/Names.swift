@@ -11,6 +11,8 @@ extension Namespace {
     static let roomRegistration: Namespace = "jabber:iq:register"
     /// XEP-0421 §3.
     static let occupantID: Namespace = "urn:xmpp:occupant-id:0"
+    /// Tells of an original sender as only a room may. XEP-0033 §4.
+    static let addresses: Namespace = "http://jabber.org/protocol/address"
 }
 
 /// What happened to an occupant or a room, as a number. XEP-0045 §15.6.

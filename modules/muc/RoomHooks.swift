@@ -65,6 +65,15 @@ struct RoomStanzaEvent<Content: Sendable> {
     let stanza: Content
 }
 
+/// A client of an occupant sends other presence, or asks for another nick. XEP-0045 §7.6, §7.7.
+struct PresenceUpdateEvent {
+    let room: Room
+    let session: Occupant.Session
+    let presence: Presence
+    /// The one it addressed its presence to.
+    let nick: String
+}
+
 /// A stanza from one occupant to another one's JID. XEP-0045 §7.5, §17.4.
 struct OccupantStanzaEvent {
     let room: Room
@@ -157,8 +166,19 @@ extension Hook where Event == RoomStanzaEvent<Presence> {
     static var presenceToRoom: Self { Hook("muc.presence-to-room") }
 }
 
+extension Hook where Event == RoomStanzaEvent<IQ> {
+    /// The result or error of a request that went through the room, whichever of its JIDs it is for: claim.
+    static var answerToRoom: Self { Hook("muc.answer-to-room") }
+}
+
+extension Hook where Event == PresenceUpdateEvent {
+    /// A client that is in the room sends other presence: filter.
+    static var presenceUpdating: Self { Hook("muc.presence-updating") }
+}
+
 extension Hook where Event == OccupantStanzaEvent {
-    /// A message, or an IQ of any kind, from one occupant to another: claim.
+    /// A message or a request from one occupant to another: filter, then claim. Messages of type "error" are offered to
+    /// be claimed, too; what nobody takes of them is about something that everybody got.
     static var occupantAddressed: Self { Hook("muc.occupant-addressed") }
 }
 
@@ -190,6 +210,8 @@ struct RoomHooks {
     let messageToRoom: HookList<RoomStanzaEvent<Message>>
     let errorToRoom: HookList<RoomStanzaEvent<Message>>
     let presenceToRoom: HookList<RoomStanzaEvent<Presence>>
+    let answerToRoom: HookList<RoomStanzaEvent<IQ>>
+    let presenceUpdating: HookList<PresenceUpdateEvent>
     let occupantAddressed: HookList<OccupantStanzaEvent>
     let affiliationChanged: HookList<AffiliationEvent>
     let roomCreated: HookList<RoomEvent>
@@ -207,6 +229,8 @@ struct RoomHooks {
         messageToRoom = hooks.list(.messageToRoom)
         errorToRoom = hooks.list(.errorToRoom)
         presenceToRoom = hooks.list(.presenceToRoom)
+        answerToRoom = hooks.list(.answerToRoom)
+        presenceUpdating = hooks.list(.presenceUpdating)
         occupantAddressed = hooks.list(.occupantAddressed)
         affiliationChanged = hooks.list(.affiliationChanged)
         roomCreated = hooks.list(.roomCreated)

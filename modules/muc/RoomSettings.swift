@@ -41,6 +41,8 @@ struct RoomSettings: Sendable, Equatable {
     var occupantsInvite = false
     /// `muc#roomconfig_allowpm`
     var privateMessages = PrivateMessages.anyone
+    /// Whether occupants may send each other requests; moderators always may. `allow_query_users`, as in ejabberd
+    var allowsQueries = true
     /// Roles whose presence is shown to everybody. `muc#roomconfig_presencebroadcast`
     var shownRoles: Set<Role> = [.visitor, .participant, .moderator]
     /// Roles that may get the member list. `muc#roomconfig_getmemberlist`
@@ -77,7 +79,8 @@ extension RoomSettings {
 extension RoomSettings: Codable {
     private enum Key: String, CodingKey {
         case title, description, language, isPublic, isPersistent, isMembersOnly, isModerated, whois, password
-        case maxOccupants, participantsChangeSubject, occupantsInvite, privateMessages, shownRoles, memberListRoles
+        case maxOccupants, participantsChangeSubject, occupantsInvite, privateMessages, allowsQueries
+        case shownRoles, memberListRoles
         case historyLength, isArchived, retentionDays, allowsVoiceRequests, allowsRegistration, contacts, isLogged
         case logsURL, pubsubNode, slowModeSeconds, locksNicks
     }
@@ -104,6 +107,7 @@ extension RoomSettings: Codable {
         try read(.participantsChangeSubject, \.participantsChangeSubject)
         try read(.occupantsInvite, \.occupantsInvite)
         try read(.privateMessages, \.privateMessages)
+        try read(.allowsQueries, \.allowsQueries)
         try read(.shownRoles, \.shownRoles)
         try read(.memberListRoles, \.memberListRoles)
         try read(.historyLength, \.historyLength)
@@ -139,6 +143,7 @@ extension RoomSettings: Codable {
         try write(.participantsChangeSubject, \.participantsChangeSubject)
         try write(.occupantsInvite, \.occupantsInvite)
         try write(.privateMessages, \.privateMessages)
+        try write(.allowsQueries, \.allowsQueries)
         try write(.shownRoles, \.shownRoles)
         try write(.memberListRoles, \.memberListRoles)
         try write(.historyLength, \.historyLength)

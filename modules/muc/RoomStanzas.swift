@@ -17,12 +17,12 @@ extension Room {
                 receive(message, session)
             }
         case .iq(let iq):
-            if let nick = to.resourcepart {
+            if !iq.isRequest {
+                receive(answer: iq, session)
+            } else if let nick = to.resourcepart {
                 receive(iq, for: nick, session)
-            } else if iq.isRequest {
+            } else {
                 service.answer(iq, in: self)
-            } else if let session {
-                receiveAnswer(iq, session)
             }
         }
     }
@@ -66,9 +66,12 @@ extension Room {
     private func receive(_ message: Message, _ session: Occupant.Session?) {
         guard message.kind == .groupchat else {
             let event = RoomStanzaEvent(room: self, occupant: session?.occupant, session: session, stanza: message)
-            if !service.hooks.messageToRoom.isClaimed(event) { router.bounce(.message(message), .notAcceptable) }
-            return
+            if service.hooks.messageToRoom.isClaimed(event) { return }
+            // XEP-0045 §17.2: what is for everybody is of type "groupchat".
+            return router.bounce(.message(message), session == nil ? .notAcceptable : .badRequest)
         }
+        // XEP-0045 §17.2: as if there were no such room.
+        if isLocked { return router.bounce(.message(message), .itemNotFound) }
         // XEP-0045 §7.4: only occupants talk.
         guard let session else { return router.bounce(.message(message), .notAcceptable) }
         say(message, session)
@@ -78,32 +81,61 @@ extension Room {
         // XEP-0045 §7.5: not of type groupchat, and from occupants only.
         guard message.kind != .groupchat else { return router.bounce(.message(message), .badRequest) }
         guard let session else { return router.bounce(.message(message), .notAcceptable) }
-        let event = OccupantStanzaEvent(room: self, session: session, nick: nick, stanza: .message(message))
-        if !service.hooks.occupantAddressed.isClaimed(event) { router.bounce(.message(message), .itemNotFound) }
+        pass(.message(message), to: nick, session)
     }
 
     private func receive(_ iq: IQ, for nick: String, _ session: Occupant.Session?) {
-        guard let session else { return router.bounce(.iq(iq), .notAcceptable) }
-        let event = OccupantStanzaEvent(room: self, session: session, nick: nick, stanza: .iq(iq))
-        if !service.hooks.occupantAddressed.isClaimed(event) { router.bounce(.iq(iq), .itemNotFound) }
+        guard let session else { return router.bounce(.iq(iq), Room.refusal(of: iq)) }
+        pass(.iq(iq), to: nick, session)
+    }
+
+    /// Offers a stanza from one occupant to another to the features. XEP-0045 §7.5: without them, or if there is nobody
+    /// with this nick, it is not found.
+    private func pass(_ stanza: Stanza, to nick: String, _ session: Occupant.Session) {
+        let event = OccupantStanzaEvent(room: self, session: session, nick: nick, stanza: stanza)
+        switch service.hooks.occupantAddressed.verdict(on: event) {
+        case .pass: break
+        case .drop: return
+        case .bounce(let error): return router.bounce(stanza, error)
+        }
+        if !service.hooks.occupantAddressed.isClaimed(event) { router.bounce(stanza, .itemNotFound) }
+    }
+
+    /// What somebody gets who asks an occupant and is none: nothing that tells who is here, or whether there is such a
+    /// room. XEP-0045 §6.6 for disco, XEP-0410 §3.3 for the rest.
+    static func refusal(of iq: IQ) -> StanzaError {
+        switch iq.query?.namespace {
+        case .discoInfo, .discoItems: .badRequest
+        default: .notAcceptable
+        }
     }
 
     // MARK: Errors
 
-    /// Something that the room sent could not be delivered, or a request through it was answered by an error.
+    /// A request of the room, or one that went through it, was answered. XEP-0045 §17.4.
+    private func receive(answer iq: IQ, _ session: Occupant.Session?) {
+        let event = RoomStanzaEvent(room: self, occupant: session?.occupant, session: session, stanza: iq)
+        if service.hooks.answerToRoom.isClaimed(event) { return }
+        if let session, iq.to?.resourcepart == nil { receiveAnswer(iq, session) }
+    }
+
+    /// Something that the room sent could not be delivered, or a request was answered by an error.
     private func receiveError(_ stanza: Stanza, _ session: Occupant.Session?) {
-        if case .message(let message) = stanza, message.to?.resourcepart == nil {
-            let event = RoomStanzaEvent(room: self, occupant: session?.occupant, session: session, stanza: message)
-            if service.hooks.errorToRoom.isClaimed(event) { return }
-        }
-        guard let session else { return }
         switch stanza {
         case .message(let message):
-            if let error = message.error { receive(error, about: session, message) }
+            if let nick = message.to?.resourcepart {
+                guard let session else { return }
+                let event = OccupantStanzaEvent(room: self, session: session, nick: nick, stanza: stanza)
+                if service.hooks.occupantAddressed.isClaimed(event) { return }
+            } else {
+                let event = RoomStanzaEvent(
+                    room: self, occupant: session?.occupant, session: session, stanza: message)
+                if service.hooks.errorToRoom.isClaimed(event) { return }
+            }
+            if let session, let error = message.error { receive(error, about: session, message) }
         case .presence(let presence):
-            if let error = presence.error { receive(error, about: session) }
-        case .iq(let iq):
-            if let nick = iq.to?.resourcepart { receive(iq, for: nick, session) } else { receiveAnswer(iq, session) }
+            if let session, let error = presence.error { receive(error, about: session) }
+        case .iq(let iq): receive(answer: iq, session)
         }
     }
 }

@@ -222,9 +222,12 @@ final class Rooms {
                 host.router.route(Room.notInside(presence))
             }
         case .message(let message):
-            // XEP-0045 §7.4: whoever writes is no occupant.
-            host.router.bounce(stanza, message.kind == .groupchat ? .notAcceptable : .itemNotFound)
-        case .iq: host.router.bounce(stanza, .itemNotFound)
+            // XEP-0045 §7.5, §17.2.
+            let isMistyped = message.kind == .groupchat && message.to?.resourcepart != nil
+            host.router.bounce(stanza, isMistyped ? .badRequest : .itemNotFound)
+        case .iq(let iq):
+            // XEP-0410 §3.2: of an occupant's JID "item-not-found" would say that its client is still in the room.
+            host.router.bounce(stanza, iq.to?.resourcepart == nil ? .itemNotFound : Room.refusal(of: iq))
         }
     }
 
