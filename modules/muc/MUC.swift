@@ -10,7 +10,7 @@ public final class MUC: Module {
         implements: [
             .xep(45, "1.35.5"), .xep(313, "1.1.3"), .xep(317, "0.3.1"), .xep(357, "0.4.1"), .xep(410, "1.1.0"),
             .xep(421, "1.0.1"), .xep(424, "0.4.2"), .xep(425, "0.3.0"), .xep(433, "0.1.0"), .xep(463, "0.2.0"),
-            .xep(502, "0.1.0"),
+            .xep(486, "0.1.0"), .xep(502, "0.1.0"),
         ],
         group: .recommended, scope: .component, subdomain: "conference", after: ["disco"])
 
@@ -55,6 +55,8 @@ public final class MUC: Module {
         let destroyedRooms: Duration
         let destroyedRoomLimit: Int
         let openRequests: Int
+        let cardSize: Int
+        let avatarPresence: Bool
 
         /// Who may make rooms.
         enum Creators: String, CaseIterable, Sendable {
@@ -169,6 +171,13 @@ public final class MUC: Module {
             openRequests = config.int(
                 "open_requests", default: 500, in: 1...10_000,
                 "Requests of one client to other occupants, as for their pictures, that may wait for an answer.")
+            cardSize = config.size(
+                "card_size", default: 196_608, in: 1_024...16_777_216,
+                "How large the card of a room may be, its picture included.")
+            avatarPresence = config.bool(
+                "avatar_presence", default: false,
+                "Whether rooms also show their picture in presence of their own, for clients that look for it there only."
+            )
         }
 
         var pageLimits: ArchivePage.Limits { .init(usual: pageSize, most: pageLimit, bytes: pageBytes) }

@@ -66,20 +66,21 @@ final class Room {
 
     // MARK: What is stored
 
-    /// Changes settings or subject, and stores them.
-    func change(_ body: (inout RoomRecord) -> Void) {
+    /// Changes settings or subject, and stores them, together with what else belongs to the change.
+    func change(also writes: [StorageWrite] = [], _ body: (inout RoomRecord) -> Void) {
         body(&record)
-        save()
+        save(also: writes)
     }
 
-    func save() {
+    func save(also writes: [StorageWrite] = []) {
         guard !isDestroyed else { return }
-        service.stores.write([
-            service.stores.rooms.setting(record, for: name),
-            settings.isPublic && !isLocked
-                ? service.stores.listed.setting(ListedRoom(settings), for: name)
-                : .delete(service.stores.listed.address, owner: name),
-        ])
+        service.stores.write(
+            writes + [
+                service.stores.rooms.setting(record, for: name),
+                settings.isPublic && !isLocked
+                    ? service.stores.listed.setting(ListedRoom(settings), for: name)
+                    : .delete(service.stores.listed.address, owner: name),
+            ])
     }
 
     /// How somebody stands to the room: as itself, or else as its domain does (XEP-0045 §9.1 bans whole domains).

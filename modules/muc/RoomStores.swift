@@ -9,6 +9,8 @@ struct RoomRecord: Codable, Sendable {
     let created: Timestamp
     /// What occupant ids are made with. XEP-0421 §3.
     let salt: String
+    /// The hashes of the pictures on its card. XEP-0486 §3.3.
+    var avatar: [String]?
     /// Whether its owner has still to say how it should be. XEP-0045 §10.1.
     var isLocked: Bool?
     /// How much was said of late. XEP-0502.
@@ -54,6 +56,8 @@ struct RoomStores {
     let listed: KeyValueStore<ListedRoom>
     /// The rooms that each bare JID has made.
     let made: MapStore<Timestamp>
+    /// Their cards, which are read when they are needed. XEP-0486.
+    let cards: KeyValueStore<[UInt8]>
     let archive: ArchiveStore<[UInt8]>
     private let storage: Storage
     private let domain: String
@@ -65,6 +69,7 @@ struct RoomStores {
         sessions = host.map("room-occupants")
         listed = host.store("room-list")
         made = host.map("rooms-made")
+        cards = host.server.storage.rawValues("room-cards", on: host.domain)
         archive = host.rawArchive("room-archive")
         storage = host.server.storage
         domain = host.domain
