@@ -129,7 +129,7 @@ import Testing
 
     @Test("Very many retractions at once are each passed on or refused")
     func flood() async throws {
-        try await playRooms { stage in
+        try await playRooms("message_rate: unlimited") { stage in
             let first = try await stage.enter("crone1@capulet.example/desktop")
             try await first.makesRoom(as: "firstwitch")
             try await first.says("once", id: "s")

@@ -174,7 +174,7 @@ class Martlet(Server):
     def configuration(self, variant):
         # All are on by default; a plain client leaves stream management and carbons unused.
         modules = ["sm: on", "carbons: on", f"archive: {'on' if 'archive' in variant else 'off'}", *self.module_lines]
-        rooms = f"archive: {'on' if 'muc-archive' in variant else 'off'}"
+        rooms = f"archive: {'on' if 'muc-archive' in variant else 'off'}, message_rate: unlimited, presence_rate: unlimited"
         path = self.folder / "martlet.yaml"
         path.write_text(f"data_directory: {self.folder}/data\n"
                         f"certificates: {self.folder}/certs\n"

@@ -10,7 +10,7 @@ public final class MUC: Module {
         implements: [
             .xep(45, "1.35.5"), .xep(313, "1.1.3"), .xep(317, "0.3.1"), .xep(357, "0.4.1"), .xep(410, "1.1.0"),
             .xep(421, "1.0.1"), .xep(424, "0.4.2"), .xep(425, "0.3.0"), .xep(433, "0.1.0"), .xep(463, "0.2.0"),
-            .xep(486, "0.1.0"), .xep(502, "0.1.0"),
+            .xep(486, "0.1.0"), .xep(500, "0.1.1"), .xep(502, "0.1.0"),
         ],
         group: .recommended, scope: .component, subdomain: "conference", after: ["disco"])
 
@@ -55,6 +55,12 @@ public final class MUC: Module {
         let destroyedRooms: Duration
         let destroyedRoomLimit: Int
         let openRequests: Int
+        let messageSize: Int
+        let subjectLength: Int
+        let nickLength: Int
+        let messageRate: Rate?
+        let presenceRate: Rate?
+        let nickRate: Rate?
         let cardSize: Int
         let avatarPresence: Bool
 
@@ -171,6 +177,20 @@ public final class MUC: Module {
             openRequests = config.int(
                 "open_requests", default: 500, in: 1...10_000,
                 "Requests of one client to other occupants, as for their pictures, that may wait for an answer.")
+            messageSize = config.size(
+                "max_message", default: 262_144, in: 1_024...16_777_216, "How large a message in a room may be.")
+            subjectLength = config.int(
+                "max_subject", default: 2_000, in: 10...100_000, "Characters that the subject of a room may have.")
+            nickLength = config.int("max_nick", default: 100, in: 4...1_023, "Characters that a nick may have.")
+            messageRate = config.optionalRate(
+                "message_rate", default: Rate(300, per: .seconds(10)),
+                "Messages that an occupant may send to a room, private ones included; more are refused.")
+            presenceRate = config.optionalRate(
+                "presence_rate", default: Rate(60, per: .seconds(10)),
+                "How often an account may enter a room or change its presence there. More changes wait, entering is "
+                    + "refused.")
+            nickRate = config.optionalRate(
+                "nick_rate", default: Rate(30, per: .seconds(60)), "How often an occupant may change its nick.")
             cardSize = config.size(
                 "card_size", default: 196_608, in: 1_024...16_777_216,
                 "How large the card of a room may be, its picture included.")

@@ -17,6 +17,6 @@ extension MUC {
         Moderation.self, RoomDisco.self, RoomList.self, RoomSearch.self, Activity.self, RoomCommands.self,
         Survival.self, ReservedNicks.self, KeptNicks.self, Invitations.self, VoiceRequests.self, Registration.self,
         RoomPush.self, GoneRooms.self,
-        SelfPing.self, PrivateMessages.self, Relay.self, RoomCard.self,
+        SelfPing.self, PrivateMessages.self, Relay.self, RoomCard.self, Pace.self,
     ]
 }

@@ -61,7 +61,9 @@ extension RoomField {
                     case .none: "Nobody"
                     }
                 },
-                // XEP-0500 §4.1.
+                // Of ejabberd; clients show what has a label.
+                bool("allow_query_users", "Let occupants ask each other for more than messages", \.allowsQueries),
+                // XEP-0500 §5.1.
                 number(
                     "muc#roomconfig_slow_mode_duration",
                     "Seconds that a participant waits between two messages, 0 for none", \.slowModeSeconds,

@@ -1,0 +1,234 @@
+import ServerKit
+
+/// How fast and how much occupants may have a room say to all the others: what one of them sends goes out as often as
+/// there are clients in the room. XEP-0045 §14.6.
+struct Pace: RoomFeature {
+    func load(into host: ModuleHost, _ rooms: Rooms) {
+        let delays = DelayedPresence(rooms)
+        rooms.describe { room, _ in
+            guard let slowness = room.slowness else { return nil }
+            // XEP-0500 §5.2.
+            let field = DataFormField.text("muc#roominfo_slow_mode_duration", "\(slowness.components.seconds)")
+            return RoomDescription(fields: [field])
+        }
+        host.filter(.occupantEntering) { event in
+            guard let wait = event.room.pace.take(.presence, for: event.jid.bare) else { return .pass }
+            return .bounce(.tooFast("You enter too often.", wait))
+        }
+        host.filter(.nickWanted) { event in
+            // XEP-0045 §17.1 leaves it to the service to restrict nicks further.
+            if event.nick.unicodeScalars.count > rooms.options.nickLength {
+                return .bounce(.policyViolation("A nick may have \(rooms.options.nickLength) characters."))
+            }
+            guard let occupant = event.occupant, occupant.nick != event.nick,
+                let wait = event.room.pace.take(.nick, for: event.jid.bare)
+            else { return .pass }
+            return .bounce(.tooFast("You change your nick too often.", wait))
+        }
+        host.filter(.presenceUpdating) { delays.verdict(on: $0) }
+        host.observe(.occupantEntered) { delays.forget($0.session.jid, in: $0.room) }
+        host.observe(.occupantLeft) { delays.forget($0.session.jid, in: $0.room) }
+        host.onUnload { delays.stop() }
+        host.filter(.roomMessage) { event in
+            let (room, message) = (event.room, event.message)
+            if let error = room.objection(to: message) { return .bounce(error) }
+            if let error = room.slowMode(event) { return .bounce(error) }
+            if let wait = room.pace.take(.message, for: event.occupant.bareJID) {
+                return .bounce(.tooFast("You write too fast.", wait))
+            }
+            if room.slowness != nil, room.isSlowed(event) {
+                room.pace.said(by: event.occupant.bareJID)
+            }
+            return .pass
+        }
+        host.filter(.occupantAddressed) { event in
+            guard case .message(let message) = event.stanza else { return .pass }
+            if let error = event.room.objection(to: message) { return .bounce(error) }
+            guard let wait = event.room.pace.take(.message, for: event.session.occupant.bareJID) else { return .pass }
+            return .bounce(.tooFast("You write too fast.", wait))
+        }
+    }
+}
+
+extension Room {
+    /// What its visitors have done lately.
+    fileprivate var pace: RoomPace {
+        if let pace = self[RoomPace.Key.self] { return pace }
+        let pace = RoomPace(self)
+        self[RoomPace.Key.self] = pace
+        return pace
+    }
+
+    /// How long a participant waits between two messages.
+    fileprivate var slowness: Duration? {
+        settings.slowModeSeconds.flatMap { $0 > 0 ? .seconds($0) : nil }
+    }
+
+    /// What is wrong with a message whoever sends it.
+    fileprivate func objection(to message: Message) -> StanzaError? {
+        let options = service.options
+        if message.payload.estimatedSize > options.messageSize {
+            return .policyViolation("A message may have \(options.messageSize) bytes.").withoutRequest()
+        }
+        if let subject = message.text(of: "subject"), subject.unicodeScalars.count > options.subjectLength {
+            return .policyViolation("A subject may have \(options.subjectLength) characters.").withoutRequest()
+        }
+        return nil
+    }
+
+    /// Slow mode: those who are no moderators wait between two messages. XEP-0500 §6.
+    fileprivate func slowMode(_ event: RoomMessageEvent) -> StanzaError? {
+        guard let slowness, isSlowed(event), let last = pace.lastSaid(by: event.occupant.bareJID),
+            service.now - last < slowness
+        else { return nil }
+        let text = "In this room there are \(slowness.components.seconds) seconds between two messages."
+        return .tooFast(text, slowness - (service.now - last))
+    }
+
+    /// Whether slow mode is about this message: one with a body, of somebody who is no moderator (XEP-0500 §6 has admins and
+    /// owners, who usually are). To take back what one has said cannot wait.
+    fileprivate func isSlowed(_ event: RoomMessageEvent) -> Bool {
+        guard event.message.has("body"), event.occupant.role < .moderator, event.occupant.affiliation < .admin else {
+            return false
+        }
+        guard let id = event.message.retractedID else { return true }
+        return !history.items.contains {
+            $0.id == id && $0.message.child("occupant-id", .occupantID)?["id"] == event.occupant.id
+        }
+    }
+}
+
+extension StanzaError {
+    /// RFC 6120 §8.3.3.12: against a policy, and welcome later.
+    fileprivate static func tooFast(_ text: String, _ wait: Duration) -> StanzaError {
+        let seconds = max(1, Int((wait / .seconds(1)).rounded(.up)))
+        return StanzaError(.policyViolation, .wait, "\(text) Wait \(seconds) \(seconds == 1 ? "second" : "seconds").")
+    }
+}
+
+/// What the accounts that are or were in a room have done lately, which leaving and entering does not undo.
+@ServerActor
+private final class RoomPace {
+    enum Key: RoomKey { static let defaultValue: RoomPace? = nil }
+
+    /// What is counted.
+    enum Deed {
+        case message, presence, nick
+    }
+
+    private struct Visitor {
+        var messages = TokenBucket()
+        var presence = TokenBucket()
+        var nicks = TokenBucket()
+        var said: Duration?
+    }
+
+    /// Presence of clients that sent too much of it: only the last one counts.
+    var delayed: [JID: Presence] = [:]
+    private unowned let room: Room
+    private var visitors: [JID: Visitor] = [:]
+
+    init(_ room: Room) {
+        self.room = room
+    }
+
+    /// Counts something that an account does.
+    ///
+    /// - Returns: how long it must wait before it may; nil when it may.
+    func take(_ deed: Deed, for jid: JID) -> Duration? {
+        prune()
+        let options = room.service.options
+        let now = room.service.now
+        switch deed {
+        case .message:
+            guard let rate = options.messageRate else { return nil }
+            return visitors[jid, default: Visitor()].messages.take(1, limit: rate, now: now)
+        case .presence:
+            guard let rate = options.presenceRate else { return nil }
+            return visitors[jid, default: Visitor()].presence.take(1, limit: rate, now: now)
+        case .nick:
+            guard let rate = options.nickRate else { return nil }
+            return visitors[jid, default: Visitor()].nicks.take(1, limit: rate, now: now)
+        }
+    }
+
+    func lastSaid(by jid: JID) -> Duration? { visitors[jid]?.said }
+
+    func said(by jid: JID) {
+        visitors[jid, default: Visitor()].said = room.service.now
+    }
+
+    /// Forgets those who have been quiet for so long that it makes no difference.
+    private func prune() {
+        guard visitors.count > limit else { return }
+        let (now, options, slowness) = (room.service.now, room.service.options, room.slowness ?? .zero)
+        let isDrained = { (bucket: TokenBucket, rate: Rate?) in
+            rate.map { bucket.isDrained(limit: $0, now: now) } ?? true
+        }
+        visitors = visitors.filter { _, visitor in
+            visitor.said.map { now - $0 < slowness } == true || !isDrained(visitor.messages, options.messageRate)
+                || !isDrained(visitor.presence, options.presenceRate) || !isDrained(visitor.nicks, options.nickRate)
+        }
+        limit = max(64, 2 * visitors.count)
+    }
+
+    private var limit = 64
+}
+
+/// Presence that comes faster than it may go out waits; what comes meanwhile takes its place. XEP-0045 §7.7.
+@ServerActor
+private final class DelayedPresence {
+    private let rooms: Rooms
+    /// The rooms in which some waits.
+    private var waiting: [ObjectIdentifier: Room] = [:]
+    private var timer: ScheduledAction?
+
+    init(_ rooms: Rooms) {
+        self.rooms = rooms
+    }
+
+    func verdict(on event: PresenceUpdateEvent) -> Verdict {
+        let pace = event.room.pace
+        let client = event.session.jid
+        guard let wait = pace.take(.presence, for: client.bare) else {
+            pace.delayed[client] = nil
+            return .pass
+        }
+        // A change of nick is refused, which the client must expect anyhow (XEP-0045 §7.6).
+        guard event.nick == event.session.occupant.nick else {
+            return .bounce(.tooFast("You change your nick too often.", wait))
+        }
+        pace.delayed[client] = event.presence
+        waiting[ObjectIdentifier(event.room)] = event.room
+        schedule()
+        return .drop
+    }
+
+    func stop() { timer?.cancel() }
+
+    private func schedule() {
+        guard timer == nil else { return }
+        timer = rooms.host.clock.after(.seconds(1)) {
+            self.timer = nil
+            self.release()
+        }
+    }
+
+    func forget(_ client: JID, in room: Room) {
+        room[RoomPace.Key.self]?.delayed[client] = nil
+    }
+
+    /// Lets presence go that has waited long enough. What has not is held back again.
+    private func release() {
+        let waiting = self.waiting
+        self.waiting = [:]
+        for room in waiting.values {
+            let delayed = room.pace.delayed
+            room.pace.delayed = [:]
+            for (jid, presence) in delayed {
+                guard let session = room.session(jid) else { continue }
+                room.update(session, presence, nick: session.occupant.nick)
+            }
+        }
+    }
+}
