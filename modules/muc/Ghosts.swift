@@ -149,5 +149,5 @@ extension Message {
 
 extension Namespace {
     /// XEP-0199.
-    static let ping: Namespace = "urn:xmpp:ping"
+    fileprivate static let ping: Namespace = "urn:xmpp:ping"
 }

@@ -51,21 +51,23 @@ extension Room {
     /// Tells the sender of a private message that it reached nobody. One of several clients that could not take it is no
     /// news: others could.
     ///
-    /// - Returns: whether the error is about a private message.
+    /// - Returns: whether the error is about a private message that is remembered.
     fileprivate func returnPrivately(_ error: Message, _ event: OccupantStanzaEvent) -> Bool {
         let client = event.session
         let sender = occupant(nick: event.nick)
-        guard let sender, let failed = sender[SentPrivately.self].fail(error.id, at: client.jid) else {
-            // Not one that is remembered; if it is one, it says nothing about whether the client is here.
-            return error.isAboutPrivateMessage
+        guard let sender, let failed = sender[SentPrivately.self].fail(error.id, at: client.jid) else { return false }
+        var marked = error
+        marked.payload.removeChildren { $0.is("stanza-id", .stanzaIDs) }
+        if !marked.has("x", .mucUser) { marked.payload.append(Element("x", .mucUser)) }
+        if failed.open.isEmpty, let asker = session(failed.from) {
+            var answer = attributed(error.anonymized, to: client.occupant)
+            answer.payload.append(Element("x", .mucUser))
+            answer.from = failed.to
+            answer.to = asker.jid
+            outbox.send { self.router.route(answer) }
         }
-        if let reason = error.error, reason.meansCertainlyGone { receive(reason, about: client) }
-        guard failed.open.isEmpty, let asker = session(failed.from) else { return true }
-        var answer = attributed(error.anonymized, to: client.occupant)
-        answer.payload.append(Element("x", .mucUser))
-        answer.from = failed.to
-        answer.to = asker.jid
-        outbox.send { self.router.route(answer) }
+        // What becomes of the client depends on what it is that came back.
+        if let reason = error.error { receive(reason, about: client, marked) }
         return true
     }
 }
@@ -105,11 +107,6 @@ private enum SentPrivately: OccupantKey {
     }
 }
 
-extension Message {
-    /// Whether an error repeats a private message: what everybody gets has an id of the room.
-    fileprivate var isAboutPrivateMessage: Bool { has("x", .mucUser) && !has("stanza-id", .stanzaIDs) }
-}
-
 extension StanzaProtocol {
     /// An error without what would tell who it comes from: a real address. XEP-0045 §17.4.
     var anonymized: Self {
@@ -120,16 +117,5 @@ extension StanzaProtocol {
         told.address = nil
         answer.payload.append(told.element)
         return answer
-    }
-}
-
-extension StanzaError {
-    /// Whether it says that the client is gone, even where a server also answers for a client that is there, as for one
-    /// that has blocked somebody (XEP-0191 §3.3). XEP-0045 §18.1.2.
-    var meansCertainlyGone: Bool {
-        switch condition {
-        case .gone, .recipientUnavailable, .redirect, .remoteServerNotFound, .remoteServerTimeout: true
-        default: false
-        }
     }
 }

@@ -69,7 +69,7 @@ extension Room {
                 Message(id: service.makeID(), kind: .groupchat) {
                     Element("x", .mucUser) { Status.configurationChanged.element }
                 })
-            if service.options.avatarPresence, hadAvatar || record.avatar != nil { showAvatar(to: sessions) }
+            if service.options.avatarPresence, hadAvatar || record.avatar != nil { showAvatar(to: reachableSessions) }
         }
     }
 

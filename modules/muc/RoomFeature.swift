@@ -16,6 +16,7 @@ extension MUC {
         AffiliationNotices.self, AffiliationVersions.self, Hats.self, RoomArchive.self, RoomRetention.self,
         Moderation.self, RoomDisco.self, RoomList.self, RoomSearch.self, Activity.self, RoomCommands.self,
         Survival.self, ReservedNicks.self, KeptNicks.self, Invitations.self, VoiceRequests.self, Registration.self,
-        RoomPush.self, GoneRooms.self, SelfPing.self, PrivateMessages.self, Relay.self, RoomCard.self, Pace.self,
+        RoomPush.self, GoneRooms.self,
+        SelfPing.self, PrivateMessages.self, Relay.self, RoomCard.self, Pace.self,
     ]
 }

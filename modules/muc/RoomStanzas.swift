@@ -6,7 +6,6 @@ extension Room {
         lastUse = service.now
         guard let from = stanza.from, let to = stanza.to else { return }
         let session = session(from)
-        if case .iq(let iq) = stanza, !iq.isRequest { return receive(answer: iq, session) }
         if stanza.isError { return receiveError(stanza, session) }
         if let session { heard(stanza, from: session) }
         switch stanza {
@@ -18,7 +17,9 @@ extension Room {
                 receive(message, session)
             }
         case .iq(let iq):
-            if let nick = to.resourcepart {
+            if !iq.isRequest {
+                receive(answer: iq, session)
+            } else if let nick = to.resourcepart {
                 receive(iq, for: nick, session)
             } else {
                 service.answer(iq, in: self)
@@ -111,35 +112,30 @@ extension Room {
 
     // MARK: Errors
 
-    /// A request that went through the room was answered. XEP-0045 §17.4. Whoever answers with an error need not be
-    /// the client, and only a feature knows what it means.
+    /// A request of the room, or one that went through it, was answered. XEP-0045 §17.4.
     private func receive(answer iq: IQ, _ session: Occupant.Session?) {
-        if iq.to?.resourcepart == nil {
-            if let session { receiveAnswer(iq, session) }
-            return
-        }
-        if iq.kind == .result, let session { heard(.iq(iq), from: session) }
-        _ = service.hooks.answerToRoom.isClaimed(
-            RoomStanzaEvent(room: self, occupant: session?.occupant, session: session, stanza: iq))
+        let event = RoomStanzaEvent(room: self, occupant: session?.occupant, session: session, stanza: iq)
+        if service.hooks.answerToRoom.isClaimed(event) { return }
+        if let session, iq.to?.resourcepart == nil { receiveAnswer(iq, session) }
     }
 
-    /// Something that the room sent could not be delivered.
+    /// Something that the room sent could not be delivered, or a request was answered by an error.
     private func receiveError(_ stanza: Stanza, _ session: Occupant.Session?) {
-        if case .message(let message) = stanza, message.to?.resourcepart == nil {
-            let event = RoomStanzaEvent(room: self, occupant: session?.occupant, session: session, stanza: message)
-            if service.hooks.errorToRoom.isClaimed(event) { return }
-        }
-        guard let session else { return }
         switch stanza {
         case .message(let message):
             if let nick = message.to?.resourcepart {
+                guard let session else { return }
                 let event = OccupantStanzaEvent(room: self, session: session, nick: nick, stanza: stanza)
                 if service.hooks.occupantAddressed.isClaimed(event) { return }
+            } else {
+                let event = RoomStanzaEvent(
+                    room: self, occupant: session?.occupant, session: session, stanza: message)
+                if service.hooks.errorToRoom.isClaimed(event) { return }
             }
-            if let error = message.error { receive(error, about: session, message) }
+            if let session, let error = message.error { receive(error, about: session, message) }
         case .presence(let presence):
-            if let error = presence.error { receive(error, about: session) }
-        case .iq: break
+            if let session, let error = presence.error { receive(error, about: session) }
+        case .iq(let iq): receive(answer: iq, session)
         }
     }
 }
