@@ -465,10 +465,8 @@ private func witches(
     @Test("Who is put on the list of a members-only room is invited (§9.5)")
     func invitation() async throws {
         try await playRooms { stage in
-            let (first, _, _) = try await witches(stage) {
-                $0.isMembersOnly = true
-                $0.password = "cauldronburn"
-            }
+            let (first, _, _) = try await witches(stage) { $0.isMembersOnly = true }
+            try stage.settings { $0.password = "cauldronburn" }
             let hecate = try await stage.enter("hecate@montague.example/broom")
             try await first.administers("<item affiliation='member' jid='hecate@montague.example'/>")
             try await hecate.receives(
