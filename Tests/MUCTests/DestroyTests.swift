@@ -33,12 +33,13 @@ import Testing
                 #expect(destroy.text(of: "password") == "cauldron")
                 #expect(destroy.text(of: "reason") == "Macbeth doth come.")
             }
-            // The name is free, and nothing is left of what was said and decided.
-            let received = try await second.enters(as: "x")
+            // The name is free for its owner, and nothing is left of what was said and decided.
+            try await second.isKeptOut(as: "x", .gone)
+            let received = try await owner.enters(as: "x")
             #expect(received.contains { $0.hasStatus(201) && $0.item?["affiliation"] == "owner" })
             #expect(!received.contains { $0.child("body") != nil })
-            try await second.submits()
-            #expect(try await second.discovers().hasFeature("muc_temporary"))
+            try await owner.submits()
+            #expect(try await owner.discovers().hasFeature("muc_temporary"))
         }
     }
 

@@ -399,8 +399,9 @@ import Testing
             watch[coven]?.destroy()
             _ = await first.everything()
             #expect(try await hag.isRefused(.set, Query.whole(), to: coven).condition == .itemNotFound)
-            try await hag.makesRoom(as: "thirdwitch")
-            #expect(try await hag.bodies() == [])
+            // Its owner makes it anew.
+            try await first.makesRoom(as: "firstwitch")
+            #expect(try await first.bodies() == [])
         }
     }
 

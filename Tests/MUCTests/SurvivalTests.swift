@@ -400,7 +400,7 @@ extension Stage {
                 let crone = try await stage.enter("crone1@capulet.example/desktop")
                 try await crone.enters(as: "firstwitch")
                 await stage.advance(by: .seconds(15))
-                #expect(elsewhere.requests.first?.query?.is("ping", .ping) == true)
+                #expect(elsewhere.requests.first?.query?.is("ping", "urn:xmpp:ping") == true)
                 #expect(elsewhere.requests.allSatisfy { $0.from == JID(coven) })
                 #expect(stage.rooms?.loaded["coven"]?.sessions.contains(where: \.isUnverified) == false)
                 _ = await elsewhere.takes()
