@@ -4,11 +4,22 @@ import ServerKit
 /// comes after it: who gets it may rely on it, and all see the same order (XEP-0045 §7.4).
 @ServerActor
 final class Outbox {
-    private typealias Body = @ServerActor () -> Void
+    /// Something that waits for its turn.
+    private struct Item {
+        /// Whether what it needs is on disk; nil while that is not decided.
+        var outcome: Outcome?
+        let body: @ServerActor (StorageError?) -> Void
+    }
+
+    private enum Outcome {
+        case stored
+        case lost(StorageError)
+    }
 
     private let storage: Storage
-    private var waiting: ArraySlice<(commit: CommitNumber?, body: @ServerActor (StorageError?) -> Void)> = []
-    private var isWaitingForDisk = false
+    private var waiting: ArraySlice<Item> = []
+    /// How many have had their turn.
+    private var taken = 0
 
     init(_ storage: Storage) {
         self.storage = storage
@@ -20,35 +31,30 @@ final class Outbox {
     /// Sends something when everything before it has been sent.
     func send(_ body: @escaping @ServerActor () -> Void) {
         if waiting.isEmpty { return body() }
-        waiting.append((nil, { _ in body() }))
+        waiting.append(Item(outcome: .stored) { _ in body() })
     }
 
     /// The same, when a write is on disk as well. If it was lost, `body` is told.
     func send(after commit: CommitNumber, _ body: @escaping @ServerActor (StorageError?) -> Void) {
-        waiting.append((commit, body))
-        if waiting.count == 1 { goOn() }
+        let number = taken + waiting.count
+        waiting.append(Item(outcome: nil, body: body))
+        // All ask at once: what is stored in one piece leaves in one turn, and with few writes to the sockets.
+        storage.onCommit(commit) { error in
+            ServerActor.enqueue { self.decide(number, error.map(Outcome.lost) ?? .stored) }
+        }
     }
 
-    private func goOn() {
-        while let first = waiting.first {
-            guard let commit = first.commit else {
-                first.body(nil)
-                waiting.removeFirst()
-                continue
+    private func decide(_ number: Int, _ outcome: Outcome) {
+        waiting[waiting.startIndex + number - taken].outcome = outcome
+        // While one runs it stays in line, so that what it causes comes after it.
+        while let first = waiting.first, let outcome = first.outcome {
+            switch outcome {
+            case .stored: first.body(nil)
+            case .lost(let error): first.body(error)
             }
-            guard !isWaitingForDisk else { return }
-            isWaitingForDisk = true
-            storage.onCommit(commit) { error in
-                ServerActor.enqueue {
-                    self.isWaitingForDisk = false
-                    // While it runs it stays in line, so that what it causes comes after it.
-                    self.waiting.first?.body(error)
-                    self.waiting = self.waiting.dropFirst()
-                    self.goOn()
-                }
-            }
-            return
+            waiting = waiting.dropFirst()
+            taken += 1
         }
-        waiting = []
+        if waiting.isEmpty { waiting = [] }
     }
 }
