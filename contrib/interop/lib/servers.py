@@ -199,7 +199,6 @@ class Prosody(Server):
         "contradictions and nothing at all: an error each": "Prosody fails without an answer",
         **{title: "Prosody 0.12 has none" for title in (
             "the service offers a search for rooms (XEP-0433 §4.1)",
-            "a public room tells how much is said in it, a hidden one does not (XEP-0502 §3.1)",
             "the room wakes phones (XEP-0357)", "the room has hats (XEP-0317 §2)",
             "the room has versions of its affiliations (XEP-0463 §4)")},
         "SIGTERM and a start: sessions are resumed with their old ids, nothing lost, order kept": "Prosody forgets them",

@@ -128,7 +128,7 @@ async def crash(stage: Stage) -> None:
             echoed.extend(s["body"] for s in juliet.saw(lambda s: is_from(s, room) and s["type"] == "groupchat"
                                                         and s["body"]))
             return len(echoed) > 60
-        for number in range(300):
+        for number in range(250):
             guest.say(f"doomed {number}")
             if number % 10 == 9:
                 await asyncio.sleep(0.002)
