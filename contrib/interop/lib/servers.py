@@ -82,7 +82,7 @@ certificates: {self._certificates}
 hosts:
   {self.domain}: {{}}
 components:
-  {ROOMS}.{self.domain}: {{ module: muc }}
+  {ROOMS}.{self.domain}: {{ module: muc, grace: 10 s }}
 modules:
   contact: {{ abuse: ["mailto:abuse@{self.domain}"] }}
   register: {{}}
@@ -203,6 +203,7 @@ class Prosody(Server):
             "the room has versions of its affiliations (XEP-0463 §4)")},
         "SIGTERM and a start: sessions are resumed with their old ids, nothing lost, order kept": "Prosody forgets them",
         "SIGTERM and a start: sessions are resumed, and nobody has to enter again": "Prosody forgets them",
+        "who signs in again as the same resource is in the room still, without entering": "Prosody forgets occupants",
         "contacts see no flicker of presence over a restart": "Prosody forgets sessions",
         "presence is known after a restart without being sent again": "Prosody forgets sessions",
     }
