@@ -71,8 +71,8 @@ async def run(stage: Stage) -> None:
             await romeo.shows(r"And for yours")
             await nurse.sees_nothing(lambda s: s["body"] in ("For your ears only", "And for yours"),
                                      "a private message of others")
-            for terminal in (romeo, juliet):
-                await terminal.type(f"/win {room}")
+        for terminal in (romeo, juliet):
+            await terminal.type(f"/win {room}")
         with stage.step("a new nick is shown"):
             await juliet.type("/nick Rosaline")
             await romeo.shows(r"Juliet is now known as Rosaline")

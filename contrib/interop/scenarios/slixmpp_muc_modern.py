@@ -1,4 +1,4 @@
-"""What came to rooms after XEP-0045: search (XEP-0433), activity (XEP-0502), hats (XEP-0317), versions of affiliations
+"""What came to rooms after XEP-0045: search (XEP-0433), hats (XEP-0317), versions of affiliations
 (XEP-0463), pushes (XEP-0357). Each part ends at once where the server does not offer it."""
 
 import asyncio
@@ -14,7 +14,7 @@ from lib.steps import expect
 from .slixmpp_devices import PUSH, app_server
 
 SEARCH, HATS, MAV = "urn:xmpp:channel-search:0:search", "urn:xmpp:hats:0", "urn:xmpp:muc:affiliations:1"
-SEARCH_FORM, ACTIVITY = "urn:xmpp:channel-search:0:search-params", "{urn:xmpp:muc-activity}message-activity"
+SEARCH_FORM = "urn:xmpp:channel-search:0:search-params"
 HAT_COMMANDS = "urn:xmpp:hats:commands"
 COMMANDS, RSM = "http://jabber.org/protocol/commands", "http://jabber.org/protocol/rsm"
 
@@ -22,7 +22,6 @@ COMMANDS, RSM = "http://jabber.org/protocol/commands", "http://jabber.org/protoc
 async def run(stage: Stage) -> None:
     romeo, juliet, nurse = [await login(stage, name, "xep_0050", "xep_0317") for name in ("romeo", "juliet", "nurse")]
     await search(stage, romeo, juliet)
-    await activity(stage, romeo, juliet)
     await hats(stage, romeo, juliet, nurse)
     await versions(stage, romeo, juliet, nurse)
     await push(stage)
@@ -81,20 +80,6 @@ async def search(stage: Stage, romeo: Client, juliet: Client) -> None:
         await refused(find(), "bad-request")
         await refused(find(q="verona", all="true"), "bad-request")
         await refused(find(q="verona", key="beauty"), "feature-not-implemented")
-
-
-async def activity(stage: Stage, romeo: Client, juliet: Client) -> None:
-    with stage.step("a public room tells how much is said in it, a hidden one does not (XEP-0502 §3.1)"):
-        busy = await create(romeo, f"busy@{stage.rooms}", "Romeo", publicroom="1", persistentroom="1")
-        for number in range(10):
-            busy.say(f"word {number}")
-        await busy.hears(*[f"word {number}" for number in range(10)])
-        fields = (await info(juliet, busy.room)).fields
-        expect(ACTIVITY in fields, f"no {ACTIVITY}")
-        expect(float(fields[ACTIVITY][0]) > 0, str(fields[ACTIVITY]))
-        await create(romeo, f"secret@{stage.rooms}", "Romeo", publicroom="0", persistentroom="1")
-        fields = (await info(juliet, f"secret@{stage.rooms}")).fields
-        expect(ACTIVITY not in fields, str(fields))
 
 
 async def hats(stage: Stage, romeo: Client, juliet: Client, nurse: Client) -> None:

@@ -7,7 +7,7 @@ from slixmpp.exceptions import IqError
 
 from lib.client import Client, refused
 from lib.processes import until
-from lib.rooms import (Occupant, administer, codes, configuration, create, enter, info, is_from, listed, login,
+from lib.rooms import (PLUGINS, Occupant, administer, codes, configuration, create, enter, info, is_from, listed, login,
                        occupant_id, stands, write)
 from lib.stage import Stage
 from lib.steps import expect
@@ -117,10 +117,12 @@ async def crash(stage: Stage) -> None:
     """SIGKILL: what the room said to all is kept, and the rest sorts itself out."""
     romeo, juliet, nurse = [await login(stage, name, SM) for name in ("escalus", "rosaline", "peter")]
     room, tent = f"ruin@{stage.rooms}", f"camp@{stage.rooms}"
-    owner = await create(romeo, room, "Escalus", persistentroom="1", roomname="The Ruin", moderatedroom="1")
+    owner = await create(romeo, room, "Escalus", persistentroom="1", roomname="The Ruin", changesubject="1")
     await administer(romeo, room, {"affiliation": "member", "jid": juliet.boundjid.bare})
     await create(nurse, tent, "Peter", persistentroom="0")
     guest, ghost = await enter(juliet, room, "Rosaline"), await enter(nurse, room, "Peter")
+    phone = f"{stage.add_account('benvolio')}/phone"
+    loyal = await enter(await stage.login(phone, plugins=PLUGINS), room, "Benvolio")
     before = await state(owner)
     echoed: list[str] = []
     with stage.step("after SIGKILL every message that was echoed is in the archive, once, in order", needed=True):
@@ -128,21 +130,27 @@ async def crash(stage: Stage) -> None:
             echoed.extend(s["body"] for s in juliet.saw(lambda s: is_from(s, room) and s["type"] == "groupchat"
                                                         and s["body"]))
             return len(echoed) > 60
-        for number in range(300):
+        for number in range(250):
             guest.say(f"doomed {number}")
             if number % 10 == 9:
                 await asyncio.sleep(0.002)
         await until(remember, "echoes", pause=0.005)
         await stage.server.kill9()
-        for client in (romeo, juliet, nurse):
+        for client in (romeo, juliet, nurse, loyal.client):
             await client.cut()
         remember()
         await stage.server.start()
+        loyal.client = await stage.login(phone, plugins=PLUGINS)
         romeo, juliet = [await again(stage, client) for client in (romeo, juliet)]
         kept = [body for _, body in await pages(juliet, size=100, jid=JID(room))]
         missing = [body for body in echoed if body not in kept]
         expect(not missing, f"misses {missing[:5]}, {len(missing)} of {len(echoed)}")
         expect(kept == [f"doomed {number}" for number in range(len(kept))], f"not in order, or twice: {kept[:5]}")
+    with stage.step("who signs in again as the same resource is in the room still, without entering"):
+        await loyal.client["xep_0199"].send_ping(JID(loyal.jid), timeout=10)
+        loyal.say("I never left")
+        await loyal.hears("I never left")
+        kept.append("I never left")
     with stage.step("clients that sign in again enter again under their nicks"):
         owner = await enter(romeo, room, "Escalus", maxstanzas=3)
         guest = await enter(juliet, room, "Rosaline", maxstanzas=3)

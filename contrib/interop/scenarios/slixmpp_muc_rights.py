@@ -55,6 +55,7 @@ async def making(stage: Stage, romeo: Client, juliet: Client, nurse: Client, mer
         expect(wanted <= about.features, f"lacks {wanted - about.features}")
         expect(about.fields["description"] == ["Of lords & ladies"], str(about.fields))
         expect(about.fields["FORM_TYPE"] == [f"{MUC}#roominfo"], str(about.fields))
+        about = await info(romeo, room)
         expect(about.fields["occupants"] == ["1"], str(about.fields))
     with stage.step("a changed configuration is told to all, with code 104 (XEP-0045 §10.2.1)"):
         guest = await enter(juliet, room, "Juliet")
