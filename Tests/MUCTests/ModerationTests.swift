@@ -60,7 +60,7 @@ import Testing
             let tombstone = try #require(archived.first)
             #expect(tombstone["from"] == "\(coven)/oldhag" && tombstone["id"] == "inappropriate-1")
             #expect(!tombstone.has("body") && tombstone.roomID == id)
-            #expect(tombstone.child("occupant-id")?["id"] == said.child("occupant-id")?["id"])
+            #expect(tombstone.child("occupant-id", .occupantID)?["id"] == said.child("occupant-id", .occupantID)?["id"])
             let retracted = try #require(tombstone.child("retracted", .retraction))
             #expect(retracted["stamp"] != nil && retracted["id"] == told["id"])
             #expect(retracted.text(of: "reason") == Self.reason)
