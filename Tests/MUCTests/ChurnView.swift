@@ -42,6 +42,8 @@ struct RoomView {
     }
 
     mutating func take(_ stanza: Element) {
+        // Of its account's other clients it hears, too.
+        if stanza.name == "presence", stanza.jid("from")?.domainpart != conference { return }
         switch (stanza.name, stanza["type"]) {
         case ("message", "groupchat"): hear(stanza)
         case ("message", "error"), ("presence", "error"):

@@ -49,6 +49,7 @@ import Testing
         ("muc#roomconfig_allowpm", ["participants"]), ("muc#roomconfig_slow_mode_duration", ["30"]),
         ("muc#maxhistoryfetch", ["50"]), ("muc#roomconfig_enablearchiving", ["0"]),
         ("{urn:martlet:muc}retention_days", ["14"]), ("muc#roomconfig_enablelogging", ["1"]),
+        ("allow_query_users", ["0"]),
         ("muc#roominfo_logs", ["https://capulet.example/logs"]),
         ("muc#roomconfig_roomadmins", ["wiccarocks@montague.example"]),
         ("muc#roomconfig_roomowners", ["crone1@capulet.example", "hecate@capulet.example"]),

@@ -115,7 +115,7 @@ import Testing
             #expect(elsewhere.requests.isEmpty)
             await stage.advance(by: .minutes(2))
             #expect(elsewhere.requests.count == 1)
-            await stage.advance(by: .minutes(14))
+            await stage.advance(by: .minutes(13))
             try await elsewhere.sends(
                 "<message type='groupchat' from='\(Self.romeo)' to='\(coven)'><body>a</body></message>")
             await stage.advance(by: .minutes(14))
@@ -144,7 +144,7 @@ import Testing
     @Test("A local client that went away without a word is noticed by a message that comes back, or in time")
     func local() async throws {
         // Nobody tells rooms who leaves.
-        let modules: [any Module.Type] = [MUC.self, Messages.self]
+        let modules: [any Module.Type] = [MUC.self, Messages.self, SilentPresence.self]
         try await playRooms(modules: modules) { stage in
             let crone = try await stage.enter("crone1@capulet.example/desktop")
             try await crone.makesRoom(as: "firstwitch")
@@ -217,5 +217,19 @@ import Testing
 extension String {
     fileprivate func replacingOccurrences(_ text: String, with other: String) -> String {
         split(separator: text, omittingEmptySubsequences: false).joined(separator: other)
+    }
+}
+
+/// Gives clients the presence that is for them, and tells nobody when they go away.
+private final class SilentPresence: Module {
+    static let info = ModuleInfo("presence", "Delivers presence.")
+
+    init(options: NoOptions) {}
+
+    func load(into host: ModuleHost) {
+        host.claim(.presenceArrived) { event in
+            event.presence.to?.resourcepart.flatMap { event.account.resource($0) }?.send(event.presence)
+            return true
+        }
     }
 }

@@ -6,7 +6,7 @@ import TestKit
 @testable import Modules
 
 let roomModules: [any Module.Type] = [
-    MUC.self, Disco.self, Messages.self, PresenceExchange.self, Roster.self, Ping.self,
+    MUC.self, Disco.self, Messages.self, PresenceExchange.self, Roster.self,
 ]
 
 /// The service of the plays.

@@ -19,8 +19,12 @@ extension Actor {
     }
 
     /// Everything it gets, stream management and the room's own questions aside.
+    ///
+    /// It acknowledges them, or its connection would be taken for broken.
     func news() async -> [Element] {
-        await everything().filter { $0.namespace == .client && $0.name != "iq" }
+        let received = await everything()
+        if let sent = resource?[ManagedSession.Key.self]?.queue.sent { try? await sends("<a \(sm) h='\(sent)'/>") }
+        return received.filter { $0.namespace == .client && $0.name != "iq" }
     }
 }
 
@@ -480,6 +484,7 @@ extension Stage {
             let crone = try await stage.enter("crone1@capulet.example/desktop")
             try await crone.enters(as: "firstwitch")
             try await crone.says("one")
+            await stage.settle()
             elsewhere.error = nil
             try await elsewhere.enters(as: "romeo", from: "romeo@verona.example/orchard")
             #expect(bodies(await elsewhere.takes()) == ["one"])

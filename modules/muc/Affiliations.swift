@@ -161,11 +161,12 @@ extension Room {
             own: { self.ownPayload(of: occupant, []) })
     }
 
-    private func showAll(to viewer: Occupant) {
+    /// Shows somebody who has become a moderator what it did not see before: real JIDs, and those whose roles are not shown.
+    func showAll(to viewer: Occupant, at sessions: [Occupant.Session]? = nil) {
         guard settings.whois != .anyone || occupants.contains(where: { !$0.isShown }) else { return }
         for occupant in occupants where occupant !== viewer {
             broadcast(
-                of: occupant, .available, viewers: viewer.sessions,
+                of: occupant, .available, viewers: sessions ?? viewer.sessions,
                 { _ in self.payload(of: occupant, for: viewer) }, own: { self.ownPayload(of: occupant, []) })
         }
     }

@@ -139,7 +139,7 @@ extension Room {
     }
 
     private func sendDepartures(to session: Occupant.Session, from first: Int) {
-        let gone = self[Departures.self].nicks.filter { $0.value >= first && occupant(nick: $0.key) == nil }
+        let gone = self[Departures.self].nicks.filter { $0.value >= first && occupant(nick: $0.key)?.nick != $0.key }
         guard !gone.isEmpty else { return }
         let nicks = gone.sorted { $0.value < $1.value }.map(\.key)
         let (to, room) = (session.jid, jid)

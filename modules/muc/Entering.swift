@@ -175,6 +175,7 @@ extension Room {
         insert(moved)
         announce(occupant, selfStatuses: selfStatuses)
         if !isGone { announce(old) }
+        if occupant.role == .moderator, old.role != .moderator { showAll(to: occupant, at: [moved]) }
         return moved
     }
 }
