@@ -225,10 +225,10 @@ public final class Actor {
         return inbox.removeFirst()
     }
 
-    /// Returns when there is more to read, when the connection has ended, or after ten seconds: machines may be busy.
+    /// Returns when there is more to read, when the connection has ended, or after a long time: machines may be busy.
     private func waitForMore(than count: Int) async {
         guard inbox.count <= count, !isClosed else { return }
-        let timeout = ServerActor.loop.scheduleTask(in: .seconds(10)) { ServerActor.assumeIsolated { self.wake() } }
+        let timeout = ServerActor.loop.scheduleTask(in: .seconds(40)) { ServerActor.assumeIsolated { self.wake() } }
         await withCheckedContinuation { waiter = $0 }
         timeout.cancel()
     }

@@ -128,6 +128,8 @@ public final class Stage {
 
     /// Lets time pass, with everything that is due in between.
     public func advance(by duration: Duration) async {
+        // What was said before happens before.
+        await settle()
         let limit = clock.now + duration
         while clock.runNext(until: limit) { await settle() }
         await settle()

@@ -133,7 +133,7 @@ final class StageListener {
         accept = { ClientStream(server: server, transport: $0) }
         let context = clientContext
         let connection = SocketConnection(actor: actor)
-        let client = try await ClientBootstrap(group: ServerActor.group)
+        let client = try await ClientBootstrap(group: ServerActor.group).connectTimeout(.seconds(40))
             .channelInitializer { channel in
                 channel.eventLoop.makeCompletedFuture {
                     try channel.pipeline.syncOperations.addHandlers([

@@ -9,19 +9,19 @@ import Testing
 @testable import Modules
 
 @Suite("Whatever happens in a room, everybody sees the same") struct ChurnTests {
-    @Test("Occupants come, go, talk and are shown out at random", arguments: 1...8)
+    @Test("Occupants come, go, talk and are shown out at random", arguments: 1...4)
     func churn(seed: Int) async throws {
         try await playRooms(Churn.options) { stage in
             let churn = try await Churn(stage, seed: seed)
-            for _ in 0..<250 { try await churn.step() }
+            for _ in 0..<150 { try await churn.step() }
         }
     }
 
-    @Test("The server is stopped, or killed, and started again", arguments: 11...16)
+    @Test("The server is stopped, or killed, and started again", arguments: 11...14)
     func restarts(seed: Int) async throws {
         try await playRooms(Churn.options) { stage in
             let churn = try await Churn(stage, seed: seed)
-            for round in 0..<8 {
+            for round in 0..<6 {
                 for _ in 0..<15 { try await churn.step() }
                 try await churn.restart(isCrash: (round + seed) % 2 == 0)
             }

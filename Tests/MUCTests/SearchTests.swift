@@ -186,9 +186,9 @@ import Testing
     func bounded() async throws {
         let driver = MemoryStorageDriver()
         let stored = Storage(driver).values("room-list", on: conference, of: ListedRoom.self)
-        for number in 0..<12_000 {
+        for number in 0..<6_000 {
             var settings = RoomSettings()
-            if number == 11_000 { settings.title = "Needle" }
+            if number == 5_500 { settings.title = "Needle" }
             stored.set(ListedRoom(settings), for: "room\(10_000 + number)")
         }
         try await playRooms(driver: driver) { stage in
@@ -203,8 +203,8 @@ import Testing
                 position = "<after>\(last)</after>"
                 pages += 1
             }
-            #expect(seen == ["room21000"])
-            #expect(pages == 3)
+            #expect(seen == ["room15500"])
+            #expect(pages == 2)
         }
     }
 }

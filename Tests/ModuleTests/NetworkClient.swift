@@ -19,7 +19,7 @@ final class NetworkClient {
     static func connect(to address: ListenAddress, tls: [String]? = nil) async throws -> NetworkClient {
         let receiver = Receiver()
         let context = try TLSContext(trust: nil)
-        let channel = try await ClientBootstrap(group: ServerActor.group)
+        let channel = try await ClientBootstrap(group: ServerActor.group).connectTimeout(.seconds(40))
             .channelInitializer { channel in
                 channel.eventLoop.makeCompletedFuture {
                     if let tls {

@@ -67,6 +67,7 @@ extension Room {
         guard session.doubt == nil else { return }
         session.doubt = Doubt(since: service.now, firstMissed: history.nextNumber, nextProbe: service.now)
         self[HasDoubts.self] = true
+        service.doubtsArose()
     }
 
     /// Nothing reaches a client now.

@@ -15,7 +15,7 @@ final class Rooms {
     /// The public ones.
     private(set) lazy var directory = RoomDirectory(self)
     var options: MUC.Options
-    private(set) var loaded: [String: Room] = [:]
+    private(set) var loaded: [String: Room] = [:] { didSet { if !loaded.isEmpty { scheduleUpkeep() } } }
     private var mailboxes: [String: Mailbox] = [:]
     private var waitingStanzas = 0
     private var handlers: [HandlerKey: Body] = [:]
@@ -47,7 +47,7 @@ final class Rooms {
             self.receive($0.stanza)
             return true
         }
-        host.every(.seconds(30)) { self.evictIdle() }
+        host.onUnload { self.isOver = true }
     }
 
     var server: Server { host.server }
@@ -322,6 +322,28 @@ final class Rooms {
 
     private func removeEverything(of name: String) {
         server.storage.removeEverything(of: name, on: host.domain)
+    }
+
+    // MARK: From time to time
+
+    /// What else is to be done from time to time while rooms are loaded.
+    var upkeep: [@ServerActor () -> Void] = []
+    /// Called when it becomes uncertain whether somebody is there.
+    var doubtsArose: @ServerActor () -> Void = {}
+    private var isUpkeepDue = false
+    private var isOver = false
+
+    /// A service without visitors wakes nobody up.
+    private func scheduleUpkeep() {
+        guard !isUpkeepDue else { return }
+        isUpkeepDue = true
+        host.clock.after(.seconds(30)) {
+            self.isUpkeepDue = false
+            guard !self.isOver else { return }
+            self.evictIdle()
+            for body in self.upkeep { body() }
+            if !self.loaded.isEmpty { self.scheduleUpkeep() }
+        }
     }
 
     private func evictIdle() {

@@ -10,8 +10,8 @@ struct Survival: RoomFeature {
     func load(into host: ModuleHost, _ rooms: Rooms) {
         let caretaker = Caretaker(host, rooms)
         host.observe(.roomLoaded) { caretaker.take($0.room) }
-        host.every(.seconds(5)) { caretaker.checkDoubts() }
-        host.every(.seconds(30)) { caretaker.checkForGhosts() }
+        rooms.doubtsArose = { caretaker.scheduleDoubts() }
+        rooms.upkeep.append { caretaker.checkForGhosts() }
         host.finishBeforeStop { rooms.isWaiting }
         host.onUnload { caretaker.leave() }
         caretaker.begin()
@@ -24,6 +24,7 @@ private final class Caretaker {
     private let host: ModuleHost
     private let rooms: Rooms
     private var isOver = false
+    private var areDoubtsDue = false
     /// The rooms that are still to be looked through for ghosts.
     private var round: ArraySlice<String> = []
 
@@ -93,10 +94,17 @@ private final class Caretaker {
 
     // MARK: From time to time
 
-    func checkDoubts() {
-        guard !host.server.isStopping else { return }
-        var probes = Self.probeLimit
-        for room in rooms.loaded.values where room.hasDoubts { room.checkDoubts(&probes) }
+    /// Looks after those in doubt every few seconds, as long as there are any.
+    func scheduleDoubts() {
+        guard !areDoubtsDue else { return }
+        areDoubtsDue = true
+        host.clock.after(.seconds(5)) {
+            self.areDoubtsDue = false
+            guard !self.isOver, !self.host.server.isStopping else { return }
+            var probes = Self.probeLimit
+            for room in self.rooms.loaded.values where room.hasDoubts { room.checkDoubts(&probes) }
+            if self.rooms.loaded.values.contains(where: \.hasDoubts) { self.scheduleDoubts() }
+        }
     }
 
     func checkForGhosts() {
