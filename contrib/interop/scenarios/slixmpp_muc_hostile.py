@@ -131,8 +131,8 @@ async def stanzas(stage: Stage, owner: Occupant, guest: Occupant, tybalt: Client
         flighty = await enter(tybalt, room, "Nick0", maxstanzas=0)
         for number in range(1, 41):
             tybalt.send_presence(pto=f"{room}/Nick{number}")
-        await flighty.settle()
-        await owner.settle()
+        for occupant in (flighty, owner, guest):
+            await occupant.settle()
         again = await enter(guest.client, room, "Juliet", maxstanzas=0)
         seen = [nick for nick in again.others if nick.startswith("Nick")]
         flighty.nick = seen[0]
@@ -142,7 +142,8 @@ async def stanzas(stage: Stage, owner: Occupant, guest: Occupant, tybalt: Client
         for number in range(25):
             tybalt.send_raw(f"<presence to='{room}/Gone{number}'><x xmlns='{MUC}'><history maxstanzas='0'/></x>"
                             f"</presence><presence to='{room}/Gone{number}' type='unavailable'/>")
-        await flighty.settle()
+        for occupant in (flighty, guest):
+            await occupant.settle()
         again = await enter(guest.client, room, "Juliet", maxstanzas=0)
         expect(set(again.others) == {"Romeo"}, str(list(again.others)))
 

@@ -494,5 +494,7 @@ async def destruction(stage: Stage, romeo: Client, juliet: Client, nurse: Client
         anew = await enter(romeo, room, "Romeo")
         expect("201" in codes(anew.presence) and stands(anew.presence)[0] == "owner", str(anew.presence))
     with stage.step("nobody else gets the room that was destroyed: gone (XEP-0045 §10.9)"):
+        # One that was never opened to others was never there.
+        await configure(romeo, room)
         await destroy(romeo, room)
         await refused(enter(juliet, room, "Juliet"), "gone")
