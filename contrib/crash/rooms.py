@@ -22,6 +22,7 @@ class Room:
         self.members = []  # Promised, in all rounds.
         self.descriptions = []  # Sent, with the last one that was promised first.
         self.counts = {"messages": 0, "changes": 0}
+        self.refused = None
         for name in SPEAKERS:
             server.add_user(name, "pw-" + name)
 
@@ -91,11 +92,15 @@ class Room:
         return seen
 
     def note(self, text, heard):
+        if "type='error'" in text:
+            self.refused = text[-500:]
         heard += [(name, number) for name, _, number in re.findall(r"<body>(\w+) (\d+) (\d+)</body>", text)]
 
     # --- Afterwards.
 
     def check(self, round_number, everything_heard):
+        if self.refused:
+            raise SystemExit(f"FAILED: round {round_number}: a message was refused: {self.refused}")
         owner, guest = self.enter(OWNER), self.enter(GUEST)
         self.archive_end, found = owner.archive(self.archive_end, self.jid)
         bodies = [body.split() for _, body in found]
