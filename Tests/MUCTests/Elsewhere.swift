@@ -35,7 +35,7 @@ final class Elsewhere {
 
     /// Takes its place on the stage again, after a restart.
     func attach() {
-        host?.hooks.list(.addressArrived).claim(rank: 0) { event in
+        _ = host?.hooks.list(.addressArrived).claim(rank: 0) { event in
             self.receive(event.stanza)
             return true
         }

@@ -37,6 +37,12 @@ public final class Storage: Sendable {
     /// Everything up to here has been decided. See `StorageDriver.committed`.
     public var committed: CommitNumber { driver.committed }
 
+    /// So many queued writes that are not decided are more than a disk that keeps up ever has.
+    static let patience: UInt64 = 4_096
+
+    /// Whether more waits for the disk than it can take soon: nobody should be asked for more.
+    var isBehind: Bool { lastEnqueued.rawValue &- committed.rawValue > Self.patience }
+
     /// See `StorageDriver.onCommit`.
     public func onCommit(_ number: CommitNumber, _ body: @escaping @Sendable (StorageError?) -> Void) {
         driver.onCommit(number, body)

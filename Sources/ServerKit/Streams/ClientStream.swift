@@ -73,6 +73,7 @@ public final class ClientStream {
     /// Bytes written since it was last looked whether too many wait.
     private var uncheckedBytes = 0
     private var isThrottled = false
+    private var waitsForStorage = false
     private var isReading = true
     private var flow = TokenBucket()
     private var onClose: (@ServerActor () -> Void)?
@@ -123,6 +124,7 @@ public final class ClientStream {
         } catch {
             close(error)
         }
+        if server.storage.isBehind { waitForStorage() }
     }
 
     /// The connection has been secured; a new header is due. RFC 6120 §5.4.3.3.
@@ -148,9 +150,23 @@ public final class ClientStream {
         }
     }
 
+    /// Reads no further until the disk has taken what waits for it now: whoever writes while it is behind goes at its
+    /// pace, so that neither the queue nor the time until a stanza is acknowledged grows without end.
+    private func waitForStorage() {
+        guard !waitsForStorage, !isClosing else { return }
+        waitsForStorage = true
+        updateReading()
+        server.storage.onCommit(server.storage.lastEnqueued) { _ in
+            ServerActor.enqueue {
+                self.waitsForStorage = false
+                self.updateReading()
+            }
+        }
+    }
+
     private func updateReading() {
         // A stream that ends waits for nothing but the peer's end tag.
-        let wanted = isClosing || !isSuspended && !isThrottled
+        let wanted = isClosing || !isSuspended && !isThrottled && !waitsForStorage
         guard wanted != isReading else { return }
         isReading = wanted
         transport.setReading(wanted)

@@ -1,6 +1,8 @@
-@testable import ServerKit
+import StorageMemory
 import TestKit
 import Testing
+
+@testable import ServerKit
 
 /// Answers `<wait/>` when a test says so, and `<now/>` at once.
 private final class Waiting: Module {
@@ -114,6 +116,30 @@ private final class Waiting: Module {
             await stage.advance(by: .seconds(1))
             #expect(!wire.isReading)
             await stage.advance(by: .seconds(2))
+            #expect(wire.isReading)
+        }
+    }
+
+    @Test("Whoever writes while the disk is behind is read again when it has caught up")
+    func diskBehind() async throws {
+        let driver = MemoryStorageDriver()
+        try await play(modules: [Waiting.self], driver: driver) { stage in
+            let wire = Wire(stage.server)
+            wire.says(Wire.header())
+            let store = stage.server.storage.rawValues("load", on: "montague.example")
+            driver.hold()
+            defer { driver.release() }
+            for n in 0..<Int(Storage.patience) { store.set([1], for: "\(n % 7)") }
+            wire.says(now(1))
+            #expect(wire.isReading)
+            store.set([1], for: "one more")
+            // What has arrived is handled, and then no more is asked for.
+            #expect(order(wire.says(now(2))) == ["2"])
+            #expect(!wire.isReading)
+            driver.release()
+            await stage.settle()
+            #expect(wire.isReading)
+            wire.says(now(3))
             #expect(wire.isReading)
         }
     }
