@@ -246,6 +246,25 @@ import Testing
         }
     }
 
+    @Test("Who administers the service owns its rooms, whatever their owners say of it or its domain")
+    func service() async throws {
+        try await playRooms(admins: "friar@montague.example") { stage in
+            let owner = try await stage.enter("crone1@capulet.example/desktop")
+            try await owner.makesRoom(as: "firstwitch")
+            let friar = try await stage.enter("friar@montague.example/cell")
+            for item in [
+                "jid='friar@montague.example' affiliation='member'", "jid='montague.example' affiliation='outcast'",
+            ] {
+                try await owner.administers("<item \(item)/>")
+                try await friar.administers("<item jid='a@x.example' affiliation='owner'/>")
+                try await friar.enters(as: "friar")
+                #expect(try stage.room().occupant(nick: "friar")?.affiliation == .owner)
+            }
+            let ban = "<item jid='friar@montague.example' affiliation='outcast'/>"
+            #expect(try await owner.isDenied(ban).condition == .notAllowed)
+        }
+    }
+
     @Test("What the affiliations may do (§5.2.1)")
     func affiliationTable() async throws {
         try await playRooms { stage in

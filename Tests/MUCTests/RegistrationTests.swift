@@ -141,6 +141,29 @@ import Testing
         }
     }
 
+    @Test("Who has registered by itself is banned with its domain, until an admin makes it a member (§9.2)")
+    func domainBan() async throws {
+        try await playRooms { stage in
+            let crone = try await stage.enter("crone1@capulet.example/desktop")
+            let hag = try await stage.enter("hag66@montague.example/pda")
+            try await crone.makesRoom(as: "firstwitch")
+            try await hag.asks(.set, registration("thirdwitch"), to: coven)
+            try await hag.enters(as: "thirdwitch")
+            await crone.forgets()
+            #expect(try stage.room().affiliation(of: JID("hag66@montague.example")!) == .member)
+            try await crone.administers("<item affiliation='outcast' jid='montague.example'/>")
+            let gone = try await hag.receives("<presence from='\(coven)/thirdwitch' type='unavailable'/>")
+            #expect(gone.hasStatus(301) && gone.item?["affiliation"] == "outcast")
+            await hag.forgets()
+            try await hag.isKeptOut(as: "thirdwitch", .forbidden)
+            #expect(try await hag.isRefused(.set, registration("hag"), to: coven).condition == .notAllowed)
+            // What an admin says counts, although it says nothing new.
+            try await crone.administers("<item affiliation='member' jid='hag66@montague.example'/>")
+            await hag.forgets()
+            try await hag.enters(as: "thirdwitch")
+        }
+    }
+
     @Test("In a room for members only an admin decides, with a form, even after a restart (§9.9)")
     func approval() async throws {
         try await playRooms { stage in

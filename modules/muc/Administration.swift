@@ -65,7 +65,8 @@ extension Room {
         }
         let old = affiliation(of: jid)
         try actor.checkMay(make: new, from: old, isSelf: jid == from.bare)
-        if new == .outcast, service.ownsAllRooms(jid), !service.ownsAllRooms(from) { throw .notAllowed }
+        // It would not keep it out.
+        if new == .outcast, service.ownsAllRooms(jid) { throw .notAllowed }
         guard changes.affiliationsByJID.updateValue(new, forKey: jid) == nil else {
             throw .badRequest("\(jid) is listed twice.")
         }

@@ -50,6 +50,8 @@ struct Affiliate: Codable, Sendable, Equatable {
     var nick: String?
     /// Why, as the one who did it said. Shown in lists of the banned (XEP-0045 §9.2).
     var reason: String?
+    /// Whether it is a member because it has registered, and nobody has decided about it. XEP-0045 §7.10.
+    var isOwnDoing: Bool?
 
     var isNothing: Bool { affiliation == .none && nick == nil }
 }

@@ -8,6 +8,8 @@ struct AffiliationChange: Sendable, Equatable {
     /// The nick to keep for it; nil leaves what there is, an empty one takes it away (XEP-0045 §9.5).
     var nick: String?
     var reason: String?
+    /// Whether it makes itself a member.
+    var isOwnDoing = false
 }
 
 /// How changes of affiliation and role take effect. Who may make them, and how they are asked for, is decided elsewhere.
@@ -55,6 +57,7 @@ extension Room {
     private func affiliate(after change: AffiliationChange) -> Affiliate {
         var affiliate = affiliates[change.jid] ?? Affiliate(affiliation: .none)
         affiliate.affiliation = change.affiliation
+        affiliate.isOwnDoing = change.isOwnDoing ? true : nil
         if let nick = change.nick { affiliate.nick = nick.isEmpty ? nil : nick }
         switch change.affiliation {
         case .outcast:

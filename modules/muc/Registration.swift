@@ -123,7 +123,8 @@ extension Room {
     func register(_ jid: JID, nick: String, actor: JID? = nil) throws(StanzaError) {
         if affiliation(of: jid) == .none {
             try checkHasPlace(for: affiliates[jid] == nil ? 1 : 0)
-            setAffiliation(.member, of: jid, nick: nick, actor: actor)
+            let change = AffiliationChange(jid: jid, affiliation: .member, nick: nick, isOwnDoing: actor == jid)
+            setAffiliations([change], actor: actor)
         } else {
             var affiliate = affiliates[jid] ?? Affiliate(affiliation: .none)
             affiliate.nick = nick

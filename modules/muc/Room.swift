@@ -83,12 +83,14 @@ final class Room {
             ])
     }
 
-    /// How somebody stands to the room: as itself, or else as its domain does (XEP-0045 §9.1 bans whole domains).
-    /// Administrators of the service own its rooms.
+    /// How somebody stands to the room: as itself, or else as its domain does (XEP-0045 §9.2 bans whole domains).
+    /// Administrators of the service own its rooms, whatever the room's owners say of them.
     func affiliation(of jid: JID) -> Affiliation {
-        if let affiliate = affiliates[jid.bare], affiliate.affiliation != .none { return affiliate.affiliation }
         if service.ownsAllRooms(jid) { return .owner }
-        return affiliates[jid.domainOnly]?.affiliation ?? .none
+        let domain = affiliates[jid.domainOnly]?.affiliation ?? .none
+        guard let own = affiliates[jid.bare], own.affiliation != .none else { return domain }
+        // Whom an admin knows is let in although its domain is banned; that one has registered by itself says nothing.
+        return domain == .outcast && own.isOwnDoing == true ? .outcast : own.affiliation
     }
 
     /// Changes what the room keeps about a bare JID or a domain, and stores it. Nobody is told: see
