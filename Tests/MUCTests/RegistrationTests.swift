@@ -248,6 +248,27 @@ import Testing
         }
     }
 
+    @Test("Who does not know the password becomes no member by registering, and reads nothing (XEP-0313 §6.1.2)")
+    func password() async throws {
+        try await playRooms { stage in
+            let backstage = try Backstage(stage)
+            let crone = try await stage.enter("crone1@capulet.example/desktop")
+            let hag = try await stage.enter("hag66@montague.example/pda")
+            try await crone.makesRoom(as: "firstwitch")
+            backstage.configure { $0.password = "cauldronburn" }
+            try await crone.says("When shall we three meet again?")
+            await crone.forgets()
+            try await hag.asks(.set, registration("thirdwitch"), to: coven)
+            let jid = try #require(JID("hag66@montague.example"))
+            #expect(backstage.room?.affiliation(of: jid) == Affiliation.none)
+            #expect(try await hag.isRefused(.set, Query.whole(), to: coven).condition == .forbidden)
+            try await crone.receives("<message from='\(coven)'><x xmlns='jabber:x:data' type='form'/></message>")
+            try await crone.sends(Self.decision(true, "hag66@montague.example"))
+            await stage.settle()
+            #expect(try await hag.bodies() == ["When shall we three meet again?"])
+        }
+    }
+
     @Test("A room knows no more people than it may")
     func full() async throws {
         try await playRooms("max_affiliations: 10") { stage in

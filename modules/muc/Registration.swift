@@ -2,8 +2,8 @@ import ServerKit
 
 /// People register with a room: it reserves a nick for them, and they become members. XEP-0045 §7.10.
 ///
-/// Where being a member gives something, that is in rooms for members only and in moderated ones, an admin decides first
-/// (§9.9): see ``RegistrationRequests``.
+/// Where being a member gives something, that is in rooms for members only, in moderated ones and in those with a password,
+/// whose archive members may read without it, an admin decides first (§9.9): see ``RegistrationRequests``.
 struct Registration: RoomFeature {
     static let formType = "http://jabber.org/protocol/muc#register"
 
@@ -103,7 +103,7 @@ struct Registration: RoomFeature {
 extension Room {
     /// Whether to be a member would give somebody more than a nick.
     func asksAdmins(about jid: JID) -> Bool {
-        (settings.isMembersOnly || settings.isModerated) && affiliation(of: jid) == .none
+        (!settings.isOpen || settings.isModerated) && affiliation(of: jid) == .none
     }
 
     /// A nick as it is kept.
