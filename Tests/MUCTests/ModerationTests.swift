@@ -152,6 +152,65 @@ import Testing
         }
     }
 
+    @Test(
+        "What passes for moderated or retracted already is not, and is moderated like everything else (XEP-0424 §4)",
+        arguments: [
+            "<retracted xmlns='urn:xmpp:message-retract:1' id='x' stamp='2026-01-01T00:00:00Z'/>",
+            "<retracted xmlns='urn:xmpp:message-retract:0' stamp='2026-01-01T00:00:00Z'/>",
+            "<moderated xmlns='urn:xmpp:message-moderate:1' by='\(coven)/macbeth'/>",
+            "<moderated xmlns='urn:xmpp:message-moderate:0' by='\(coven)/macbeth'/>",
+        ])
+    func immune(_ pretence: String) async throws {
+        try await Self.play { stage, _, first, second, _ in
+            try await second.sends(
+                "<message to='\(coven)' type='groupchat' id='x'><body>spam</body>\(pretence)</message>")
+            let spam = try await first.receives("<message id='x'><body>spam</body></message>")
+            #expect(!spam.children.contains { $0.name == "retracted" || $0.name == "moderated" })
+            let id = try #require(spam.roomID)
+            try await first.asks(.set, Self.moderate(id), to: coven)
+            try await first.receives(
+                "<message from='\(coven)'><retract xmlns='urn:xmpp:message-retract:1' id='\(id)'/></message>")
+            let archived = try await second.archived()
+            #expect(archived[1].has("retracted", .retraction) && !archived[1].has("body"))
+        }
+    }
+
+    @Test(
+        "What is in no archive is moderated for those who have seen it, once",
+        arguments: ["no-store", "no-permanent-store"])
+    func passing(_ hint: String) async throws {
+        try await Self.play("history: 0, message_rate: unlimited") { stage, _, first, second, _ in
+            let spam =
+                "<message to='\(coven)' type='groupchat' id='x'><body>spam</body><\(hint) xmlns='urn:xmpp:hints'/></message>"
+            try await second.sends(spam)
+            let id = try #require(await first.everything().first?.roomID)
+            await second.forgets()
+            try await first.asks(.set, Self.moderate(id, "<retract xmlns='urn:xmpp:message-retract:1'/>"), to: coven)
+            for actor in [first, second] {
+                try await actor.receives(
+                    """
+                    <message from='\(coven)' type='groupchat'><retract xmlns='urn:xmpp:message-retract:1' id='\(id)'>
+                    <moderated xmlns='urn:xmpp:message-moderate:1' by='\(coven)/macbeth'/></retract></message>
+                    """)
+            }
+            #expect(try await first.isRefused(.set, Self.moderate(id), to: coven).condition == .itemNotFound)
+            // Only the last ones are remembered; chat states push none of them out.
+            try await second.sends(spam)
+            let old = try #require(await first.everything().first?.roomID)
+            for _ in 1...501 { try await second.sends(spam) }
+            let last = try #require(await first.everything().last?.roomID)
+            for _ in 1...600 {
+                try await second.sends(
+                    "<message to='\(coven)' type='groupchat'><active xmlns='http://jabber.org/protocol/chatstates'/></message>"
+                )
+            }
+            _ = await first.everything()
+            #expect(try await first.isRefused(.set, Self.moderate(old), to: coven).condition == .itemNotFound)
+            try await first.asks(.set, Self.moderate(last), to: coven)
+            await stage.settle()
+        }
+    }
+
     @Test("A message older than the history, after a restart; a retraction that hides something is moderated, too")
     func old() async throws {
         try await Self.play("history: 1") { stage, watch, first, second, said in

@@ -26,13 +26,15 @@ extension Room {
     }
 
     /// A message from an occupant's JID: with what the room says of its sender, and without what others might pretend
-    /// that it says. XEP-0421 §4, XEP-0359 §3, XEP-0045 §7.2.13.
+    /// that it says. XEP-0421 §4, XEP-0359 §3, XEP-0045 §7.2.13, XEP-0424 §4, XEP-0425 §4.
     func attributed(_ message: Message, to occupant: Occupant) -> Message {
         var message = message
         message.from = occupant.jid
         message.payload.removeChildren { child in
             switch child.namespace {
-            case .occupantID, .mucUser, .hats: true
+            case .occupantID, .mucUser, .hats, .moderation, .legacyModeration: true
+            // A tombstone is what only the room puts up.
+            case .retraction, .legacyRetraction: child.name == "retracted"
             case .stanzaIDs: child.name == "stanza-id" && child.jid("by") == jid
             case .delay: child.jid("from")?.bare == jid
             case .addresses: child.children.contains { $0["type"] == "ofrom" }

@@ -67,7 +67,8 @@ extension Message {
     var isForHistory: Bool { isMessageContent && !isSubjectChange }
 
     /// XEP-0334 §4.1: the sender may want it in no archive, but told to those who enter.
-    fileprivate var isForArchive: Bool { !has(.noPermanentStore) || retractedID != nil }
+    var isForArchive: Bool { !has(.noPermanentStore) || retractedID != nil }
 
-    private var isMessageContent: Bool { payload.children.contains(where: \.isMessageContent) }
+    /// Whether people see something of it.
+    var isMessageContent: Bool { payload.children.contains(where: \.isMessageContent) }
 }

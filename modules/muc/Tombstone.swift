@@ -8,7 +8,7 @@ struct KeptMessage {
     let head: ArchivedRoomMessage.Head?
 
     /// Whether what it said is gone already.
-    var isTombstone: Bool { message.payload.has("retracted", .retraction) }
+    var isTombstone: Bool { message.payload.has("retracted", .retraction) && !message.has("body") }
 }
 
 extension Room {
