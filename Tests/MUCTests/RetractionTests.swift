@@ -95,6 +95,67 @@ import Testing
         }
     }
 
+    @Test(
+        "A retraction that hides another one is refused: a second one, a moderator's, one of the form before 0.4",
+        arguments: [
+            "<retract xmlns='urn:xmpp:message-retract:1' id='own'/><retract xmlns='urn:xmpp:message-retract:1' id='ID'/>",
+            """
+            <retract xmlns='urn:xmpp:message-retract:1' id='own'/><retract xmlns='urn:xmpp:message-retract:1' id='own'>
+            <moderated xmlns='urn:xmpp:message-moderate:1' by='ROOM/firstwitch'/></retract>
+            """,
+            """
+            <apply-to xmlns='urn:xmpp:fasten:0' id='ID'><moderated xmlns='urn:xmpp:message-moderate:0' by='ROOM/firstwitch'>
+            <retract xmlns='urn:xmpp:message-retract:0'/></moderated></apply-to>
+            """,
+            "<apply-to xmlns='urn:xmpp:fasten:0' id='ID'><retract xmlns='urn:xmpp:message-retract:0'/></apply-to>",
+            """
+            <retract xmlns='urn:xmpp:message-retract:1' id='own'/>
+            <apply-to xmlns='urn:xmpp:fasten:0' id='ID'><retract xmlns='urn:xmpp:message-retract:0'/></apply-to>
+            """,
+            "<retract xmlns='urn:xmpp:message-retract:1'/><retract xmlns='urn:xmpp:message-retract:1' id='ID'/>",
+        ])
+    func hidden(_ content: String) async throws {
+        try await playCoven { scene in
+            try await scene.first.says("mine", id: "s")
+            let id = try #require(await scene.third.everything().first?.roomID)
+            try await scene.forget()
+            let content = content.replacing("ID", with: id).replacing("ROOM", with: coven)
+            try await scene.second.sends("<message to='\(coven)' type='groupchat' id='r'>\(content)</message>")
+            try await scene.second.isBounced(.badRequest, id: "r")
+            try await scene.stage.staysSilent()
+            // Both forms of the same one pass, and other things that are attached.
+            let both = """
+                <retract xmlns='urn:xmpp:message-retract:1' id='own'/>
+                <apply-to xmlns='urn:xmpp:fasten:0' id='own'><retract xmlns='urn:xmpp:message-retract:0'/></apply-to>
+                <apply-to xmlns='urn:xmpp:fasten:0' id='x'><unknown xmlns='urn:x'/></apply-to>
+                """
+            try await scene.second.sends("<message to='\(coven)' type='groupchat' id='b'>\(both)</message>")
+            try await scene.third.receives("<message id='b'>\(both)</message>")
+        }
+    }
+
+    @Test("Who is shown out or silenced before its message is found retracts nothing any more")
+    func kicked() async throws {
+        try await playCoven { scene in
+            try await scene.second.says("mine", id: "s")
+            let id = try #require(await scene.third.everything().first?.roomID)
+            try await scene.forget()
+            let room = try scene.stage.room()
+            for role in [Role.visitor, .none] {
+                // Both come in one turn: the archive has not answered when the role is taken.
+                let session = try #require(room.session(JID("wiccarocks@montague.example/laptop")!))
+                room.setRole(.participant, of: session.occupant)
+                let retraction = try #require(try Stanza.parse(Element.parse(Self.retract(id))))
+                guard case .message(var message) = retraction else { return }
+                message.from = session.jid
+                room.say(message, session)
+                room.setRole(role, of: session.occupant)
+                try await scene.second.isBounced(role == .none ? .notAcceptable : .forbidden, id: "r")
+            }
+            #expect(try await scene.first.bodies() == ["mine"])
+        }
+    }
+
     @Test("A message far back in the archive, one that is not kept, and one that is in the history only")
     func old() async throws {
         try await playRooms("history: 2") { stage in

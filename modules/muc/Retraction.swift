@@ -7,9 +7,7 @@ import ServerKit
 struct Retraction: RoomFeature {
     func load(into host: ModuleHost, _ rooms: Rooms) {
         host.filter(.roomMessage) { event in
-            guard let retract = event.message.child("retract", .retraction) else { return .pass }
-            // A change of the subject would not be looked at here. What moderators do, the room alone tells (XEP-0425 §5).
-            return event.message.isSubjectChange || retract.has("moderated", .moderation) ? .bounce(.badRequest) : .pass
+            event.message.pretendsRetraction ? .bounce(.badRequest) : .pass
         }
         host.claim(.roomMessage) { event in
             guard let id = event.message.retractedID else { return false }
@@ -67,6 +65,9 @@ extension Room {
 
     private func retract(_ found: Result<KeptMessage?, any Error>, _ event: RoomMessageEvent) {
         guard !isDestroyed else { return bounce(event, .itemNotFound) }
+        // While its message was looked for, its sender may have been shown out, or have lost its voice.
+        guard let occupant = session(event.session.jid)?.occupant else { return bounce(event, .notAcceptable) }
+        guard occupant.role >= .participant else { return bounce(event, .forbidden) }
         switch found {
         case .failure(let error):
             service.host.log.error("A message cannot be retracted", metadata: ["reason": "\(error)"])
@@ -103,6 +104,24 @@ extension Room {
 }
 
 extension Message {
+    /// Whether it would make clients hide something that the room has not looked at.
+    fileprivate var pretendsRetraction: Bool {
+        let retractions = payload.children("retract", .retraction)
+        // COMPAT: XEP-0424 before version 0.4, and XEP-0425 before version 0.3.
+        let attached = payload.children("apply-to", .fastening)
+        // What moderators do, the room alone tells (XEP-0425 §5).
+        if retractions.contains(where: { $0.has("moderated", .moderation) })
+            || attached.contains(where: { $0.has("moderated", .legacyModeration) })
+        {
+            return true
+        }
+        let ids =
+            retractions.map { $0["id"] } + attached.filter { $0.has("retract", .legacyRetraction) }.map { $0["id"] }
+        guard let first = ids.first else { return false }
+        // A change of the subject would not be looked at here; and one message is looked for, under its new name.
+        return isSubjectChange || retractions.isEmpty || ids.contains { $0 != first }
+    }
+
     /// Who sent it, as the room says. XEP-0421 §3.
     var occupantID: String? { payload.child("occupant-id", .occupantID)?["id"] }
 }
