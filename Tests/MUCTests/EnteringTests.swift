@@ -45,6 +45,61 @@ import Testing
         }
     }
 
+    @Test("A full room is full for further nicks of those who are in it, too, however they come by them (§7.2.9)")
+    func full() async throws {
+        try await playRooms("max_occupants: 2") { stage in
+            let crone = try await stage.enter("crone1@capulet.example/desktop")
+            let hag = try await stage.enter("hag66@montague.example/pda")
+            let laptop = try await stage.enter("hag66@montague.example/laptop")
+            let romeo = try await stage.enter("romeo@montague.example/garden")
+            try await crone.makesRoom(as: "firstwitch")
+            try await hag.enters(as: "thirdwitch")
+            await laptop.forgets()
+            for actor in [laptop, romeo] { try await actor.isKeptOut(as: "another", .serviceUnavailable) }
+            // Under the same nick it is no more than before, until it wants one of its own.
+            try await laptop.enters(as: "thirdwitch")
+            for request in ["", "<x xmlns='http://jabber.org/protocol/muc'/>"] {
+                try await laptop.sends("<presence to='\(coven)/another' id='n'>\(request)</presence>")
+                try await laptop.receives(
+                    """
+                    <presence id='n' type='error'><error type='wait'>
+                    <service-unavailable xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></presence>
+                    """)
+            }
+            try await laptop.sends("<presence to='\(coven)/thirdwitch' type='unavailable'/>")
+            await hag.forgets()
+            // One nick for another is no more, either.
+            try await hag.sends("<presence to='\(coven)/another'/>")
+            try await hag.receives("<presence from='\(coven)/thirdwitch' type='unavailable'/>")
+            // Who looks after the room always has a place.
+            let phone = try await stage.enter("crone1@capulet.example/phone")
+            try await phone.enters(as: "hecate")
+            #expect(try stage.room().occupants.count == 3)
+        }
+    }
+
+    @Test("An account enters with so many clients and no more, under whatever nicks")
+    func clients() async throws {
+        try await playRooms("max_clients: 3") { stage in
+            let crone = try await stage.enter("crone1@capulet.example/desktop")
+            try await crone.makesRoom(as: "firstwitch")
+            var hags: [TestKit.Actor] = []
+            for number in 1...4 { hags.append(try await stage.enter("hag66@montague.example/\(number)")) }
+            for hag in hags { await hag.forgets() }
+            try await hags[0].enters(as: "thirdwitch")
+            try await hags[1].enters(as: "thirdwitch")
+            try await hags[2].enters(as: "hecate")
+            for nick in ["thirdwitch", "another"] { try await hags[3].isKeptOut(as: nick, .resourceConstraint) }
+            // One that has lost track may come again, and others are not concerned.
+            try await hags[0].enters(as: "thirdwitch")
+            let phone = try await stage.enter("crone1@capulet.example/phone")
+            try await phone.enters(as: "firstwitch")
+            try await hags[0].sends("<presence to='\(coven)/thirdwitch' type='unavailable'/>")
+            await hags[0].forgets()
+            try await hags[3].enters(as: "thirdwitch")
+        }
+    }
+
     @Test("What is said reaches everybody, with the id it had, and a newcomer as history (§7.4, §7.2.13)")
     func talk() async throws {
         try await playRooms { stage in

@@ -1,6 +1,6 @@
 import ServerKit
 
-/// Who may enter. XEP-0045 §7.2.5 to §7.2.10.
+/// Who may enter, and be one more in the room. XEP-0045 §7.2.5 to §7.2.10.
 ///
 /// Errors say in words what is wrong: clients that enter by themselves when they start show them to their users.
 struct Admission: RoomFeature {
@@ -11,7 +11,12 @@ struct Admission: RoomFeature {
             if affiliation == .outcast { return .bounce(.forbidden("You are banned from this room.")) }
             // XEP-0045 §7.2.10: as if there were no such room.
             if room.isLocked, affiliation != .owner { return .bounce(.itemNotFound) }
-            if event.isInside { return .pass }
+            if event.isInside {
+                // Each client costs the room as much as another occupant.
+                let most = rooms.options.maxClients
+                guard room.session(event.jid) == nil, room.clientCount(of: event.jid.bare) >= most else { return .pass }
+                return .bounce(.resourceConstraint("You are in this room with \(most) clients already."))
+            }
             // XEP-0045 §7.2.6.
             if room.settings.isMembersOnly, affiliation < .member {
                 return .bounce(StanzaError(.registrationRequired, nil, "Only members may enter this room."))
@@ -22,12 +27,16 @@ struct Admission: RoomFeature {
             {
                 return .bounce(StanzaError(.notAuthorized, nil, "A password is needed to enter this room."))
             }
+            return .pass
+        }
+        host.filter(.nickWanted) { event in
+            let room = event.room
+            // Whoever shares a nick, or is the only one to leave its own, takes no place more.
+            if room.occupant(nick: event.nick) != nil || event.occupant?.sessions.count == 1 { return .pass }
             // XEP-0045 §7.2.9: there is always room for those who look after the room.
             let limit = min(room.settings.maxOccupants ?? .max, rooms.options.maxOccupants)
-            if room.occupants.count >= limit, affiliation < .admin {
-                return .bounce(StanzaError(.serviceUnavailable, .wait, "The room is full."))
-            }
-            return .pass
+            guard room.occupants.count >= limit, room.affiliation(of: event.jid) < .admin else { return .pass }
+            return .bounce(StanzaError(.serviceUnavailable, .wait, "The room is full."))
         }
         host.filter(.roomMessage) { event in
             // XEP-0045 §7.4: visitors have no voice.

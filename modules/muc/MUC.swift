@@ -18,6 +18,7 @@ public final class MUC: Module {
         let creators: Creators
         let roomsPerUser: Int
         let maxOccupants: Int
+        let maxClients: Int
         let maxAffiliations: Int
         let listChanges: Int
         let affiliationVersions: Int
@@ -88,6 +89,9 @@ public final class MUC: Module {
             roomsPerUser = config.int("max_rooms", default: 100, in: 1...100_000, "Rooms that one user may make.")
             maxOccupants = config.int(
                 "max_occupants", default: 2_000, in: 2...100_000, "Occupants of one room; owners may choose less.")
+            maxClients = config.int(
+                "max_clients", default: 20, in: 1...100_000,
+                "Clients with which one account may be in a room at the same time.")
             maxAffiliations = config.int(
                 "max_affiliations", default: 10_000, in: 10...1_000_000,
                 "Members, admins, owners and banned users that one room keeps.")

@@ -150,6 +150,9 @@ final class Room {
     /// The occupant that an account is here.
     func occupants(of bareJID: JID) -> [Occupant] { occupants.filter { $0.bareJID == bareJID } }
 
+    /// With how many clients an account is here, under all its nicks.
+    func clientCount(of bareJID: JID) -> Int { occupants(of: bareJID).reduce(0) { $0 + $1.sessions.count } }
+
     func insert(_ occupant: Occupant) {
         occupants.append(occupant)
         occupantsByKey[occupant.key] = occupant
