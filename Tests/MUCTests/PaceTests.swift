@@ -97,6 +97,55 @@ import Testing
         }
     }
 
+    @Test("Presence is bounded: of those who enter, who are there, and who leave")
+    func presenceSize() async throws {
+        try await playCoven("max_presence: 1024") { scene in
+            let status = "<status>\(String(repeating: "a", count: 1_024))</status>"
+            let outsider = try await scene.stage.enter("romeo@montague.example/garden")
+            let request = "<x xmlns='http://jabber.org/protocol/muc'/>"
+            for (actor, nick, request) in [
+                (outsider, "romeo", request), (scene.second, "secondwitch", request), (scene.second, "secondwitch", ""),
+                (scene.second, "another", ""),
+            ] {
+                try await actor.sends("<presence to='\(coven)/\(nick)' id='1'>\(status)\(request)</presence>")
+                let refused = try await actor.receives(
+                    """
+                    <presence id='1' type='error'><error type='modify'>
+                    <policy-violation xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></presence>
+                    """)
+                #expect(!refused.has("status"))
+            }
+            let language = String(repeating: "a", count: 1_024)
+            try await scene.second.sends("<presence to='\(coven)/secondwitch' id='2' xml:lang='\(language)'/>")
+            try await scene.second.receives("<presence id='2' type='error'/>")
+            try await scene.stage.staysSilent()
+            try await scene.second.sends("<presence to='\(coven)/secondwitch' type='unavailable'>\(status)</presence>")
+            for actor in [scene.first, scene.second, scene.third] {
+                let gone = try await actor.receives("<presence from='\(coven)/secondwitch' type='unavailable'/>")
+                #expect(!gone.has("status") && gone.item != nil)
+            }
+        }
+    }
+
+    @Test("A subject is as long as all its texts, and kept without what was said along with it (XEP-0045 §8.1)")
+    func subjects() async throws {
+        try await playCoven("max_subject: 20") { scene in
+            let more = "<subject xml:lang='de'>Fünfzehn Zeichen</subject><unknown xmlns='urn:x'>y</unknown>"
+            try await scene.first.sends(
+                "<message to='\(coven)' type='groupchat' id='1'><subject>Fire burn</subject>\(more)</message>")
+            try await scene.first.isBounced(.policyViolation, id: "1")
+            try await scene.first.sends(
+                "<message to='\(coven)' type='groupchat' id='2'><subject>Fire</subject>\(more)</message>")
+            try await scene.second.receives(
+                "<message id='2'><subject>Fire</subject>\(more)<stanza-id xmlns='urn:xmpp:sid:0'/></message>")
+            let outsider = try await scene.stage.enter("romeo@montague.example/garden")
+            let subject = try #require(try await outsider.enters(as: "romeo").last)
+            #expect(subject.children("subject").map(\.text) == ["Fire", "Fünfzehn Zeichen"])
+            #expect(subject.has("occupant-id", .occupantID) && subject.roomID != nil)
+            #expect(subject.child("delay", .delay) != nil && !subject.children.contains { $0.name == "unknown" })
+        }
+    }
+
     @Test("Presence that flickers goes out at the rate, and in the end as it is")
     func presenceRate() async throws {
         try await playCoven("presence_rate: 10 per 10 seconds") { scene in

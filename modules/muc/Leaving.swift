@@ -4,7 +4,12 @@ import ServerKit
 extension Room {
     /// A client leaves. XEP-0045 §7.14.
     func leave(_ session: Occupant.Session, _ farewell: Presence) {
-        remove([session], Details(), farewell: farewell.farewell)
+        var farewell = farewell.farewell
+        // Nobody is kept from leaving, but not all need hear it.
+        if farewell.payload.estimatedSize > service.options.presenceSize {
+            farewell.payload.removeChildren { _ in true }
+        }
+        remove([session], Details(), farewell: farewell)
     }
 
     /// Removes all clients of an occupant, against their will.

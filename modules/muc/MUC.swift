@@ -57,6 +57,7 @@ public final class MUC: Module {
         let destroyedRoomLimit: Int
         let openRequests: Int
         let messageSize: Int
+        let presenceSize: Int
         let subjectLength: Int
         let nickLength: Int
         let messageRate: Rate?
@@ -183,8 +184,12 @@ public final class MUC: Module {
                 "Requests of one client to other occupants, as for their pictures, that may wait for an answer.")
             messageSize = config.size(
                 "max_message", default: 262_144, in: 1_024...16_777_216, "How large a message in a room may be.")
+            presenceSize = config.size(
+                "max_presence", default: 8_192, in: 1_024...1_048_576,
+                "How large presence in a room may be, such as what somebody says of being away.")
             subjectLength = config.int(
-                "max_subject", default: 2_000, in: 10...100_000, "Characters that the subject of a room may have.")
+                "max_subject", default: 2_000, in: 10...100_000,
+                "Characters that the subject of a room may have, in all languages together.")
             nickLength = config.int("max_nick", default: 100, in: 4...1_023, "Characters that a nick may have.")
             messageRate = config.optionalRate(
                 "message_rate", default: Rate(300, per: .seconds(10)),

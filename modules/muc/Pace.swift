@@ -12,6 +12,7 @@ struct Pace: RoomFeature {
             return RoomDescription(fields: [field])
         }
         host.filter(.occupantEntering) { event in
+            if let error = event.room.objection(to: event.presence) { return .bounce(error) }
             guard let wait = event.room.pace.take(.presence, for: event.jid.bare) else { return .pass }
             return .bounce(.tooFast("You enter too often.", wait))
         }
@@ -25,7 +26,10 @@ struct Pace: RoomFeature {
             else { return .pass }
             return .bounce(.tooFast("You change your nick too often.", wait))
         }
-        host.filter(.presenceUpdating) { delays.verdict(on: $0) }
+        host.filter(.presenceUpdating) { event in
+            if let error = event.room.objection(to: event.presence) { return .bounce(error) }
+            return delays.verdict(on: event)
+        }
         host.observe(.occupantEntered) { delays.forget($0.session.jid, in: $0.room) }
         host.observe(.occupantLeft) { delays.forget($0.session.jid, in: $0.room) }
         host.onUnload { delays.stop() }
@@ -67,13 +71,23 @@ extension Room {
     /// What is wrong with a message whoever sends it.
     fileprivate func objection(to message: Message) -> StanzaError? {
         let options = service.options
-        if message.payload.estimatedSize > options.messageSize {
+        if message.passedSize > options.messageSize {
             return .policyViolation("A message may have \(options.messageSize) bytes.").withoutRequest()
         }
-        if let subject = message.text(of: "subject"), subject.unicodeScalars.count > options.subjectLength {
+        // In all languages together.
+        let subjects = message.payload.children("subject", .client)
+        if subjects.reduce(0, { $0 + $1.text.unicodeScalars.count }) > options.subjectLength {
             return .policyViolation("A subject may have \(options.subjectLength) characters.").withoutRequest()
         }
         return nil
+    }
+
+    /// What is wrong with presence: everybody gets it, and whoever enters later, too. XEP-0045 §14.6.
+    fileprivate func objection(to presence: Presence) -> StanzaError? {
+        let limit = service.options.presenceSize
+        // What is for the room alone does not count.
+        guard presence.passedSize > limit, presence.asOccupant.passedSize > limit else { return nil }
+        return .policyViolation("Presence in a room may have \(limit) bytes.").withoutRequest()
     }
 
     /// Slow mode: those who are no moderators wait between two messages. XEP-0500 §6.
@@ -95,6 +109,13 @@ extension Room {
         return !history.items.contains {
             $0.id == id && $0.message.child("occupant-id", .occupantID)?["id"] == event.occupant.id
         }
+    }
+}
+
+extension StanzaProtocol {
+    /// The bytes of it that others get, nearly.
+    fileprivate var passedSize: Int {
+        payload.estimatedSize + (id?.utf8.count ?? 0) + (language?.utf8.count ?? 0)
     }
 }
 

@@ -26,9 +26,15 @@ extension Room {
     }
 
     fileprivate func setSubject(_ event: RoomMessageEvent) {
-        change {
-            $0.subject = .init(xml: event.message.element.xml, time: service.host.clock.date)
+        // Those who enter are shown the subject, and nothing that was said along with it.
+        var stored = event.message
+        stored.payload.removeChildren { child in
+            let isPart =
+                child.is("subject", .client) || child.is("occupant-id", .occupantID)
+                || child.is("stanza-id", .stanzaIDs) && child.jid("by") == jid
+            return !isPart
         }
+        change { $0.subject = .init(xml: stored.element.xml, time: service.host.clock.date) }
         // It is told to those who enter in its own place, and stays out of the history (XEP-0045 §7.2.13). The archive has
         // it (XEP-0313 §6.1.2).
         _ = keep(event.message, event.id, from: .init(event.session), isForHistory: false)
