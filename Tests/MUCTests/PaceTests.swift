@@ -193,6 +193,30 @@ import Testing
         }
     }
 
+    @Test("Passwords are tried only so often, and then not even the right one lets anybody in (§7.2.5)")
+    func passwordRate() async throws {
+        try await playCoven("password_rate: 3 per minute") { scene in
+            try scene.stage.settings { $0.password = "cauldronburn" }
+            let outsider = try await scene.stage.enter("romeo@montague.example/garden")
+            for number in 1...3 {
+                try await outsider.isKeptOut(as: "romeo", .notAuthorized, "<password>\(number)</password>")
+            }
+            let right = "<password>cauldronburn</password>"
+            let refused = try await outsider.isKeptOut(as: "romeo", .policyViolation, right)
+            #expect(refused.child("error")?["type"] == "wait")
+            let balcony = try await scene.stage.enter("romeo@montague.example/balcony")
+            try await balcony.isKeptOut(as: "romeo", .policyViolation, right)
+            // To come without one is no attempt, and nobody else waits.
+            await outsider.forgets()
+            try await outsider.isKeptOut(as: "romeo", .notAuthorized)
+            let juliet = try await scene.stage.enter("juliet@capulet.example/balcony")
+            try await juliet.enters(as: "juliet", right)
+            await scene.stage.advance(by: .seconds(20))
+            await outsider.forgets()
+            try await outsider.enters(as: "romeo", right)
+        }
+    }
+
     @Test("Nicks change only so often")
     func nickRate() async throws {
         try await playCoven("nick_rate: 2 per minute") { scene in

@@ -22,9 +22,11 @@ struct Admission: RoomFeature {
                 return .bounce(StanzaError(.registrationRequired, nil, "Only members may enter this room."))
             }
             // XEP-0045 §7.2.5. Owners, who can look it up, need none.
-            if let password = room.settings.password, affiliation != .owner,
-                event.request.text(of: "password", .muc) != password
-            {
+            if let password = room.settings.password, affiliation != .owner {
+                let given = event.request.text(of: "password", .muc)
+                // A secret is as good as few guesses.
+                if given != nil, let error = room.refusalOfGuess(by: event.jid.bare) { return .bounce(error) }
+                if given == password { return .pass }
                 return .bounce(StanzaError(.notAuthorized, nil, "A password is needed to enter this room."))
             }
             return .pass

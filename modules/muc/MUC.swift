@@ -63,6 +63,7 @@ public final class MUC: Module {
         let messageRate: Rate?
         let presenceRate: Rate?
         let nickRate: Rate?
+        let passwordRate: Rate?
         let cardSize: Int
         let avatarPresence: Bool
 
@@ -200,6 +201,9 @@ public final class MUC: Module {
                     + "refused.")
             nickRate = config.optionalRate(
                 "nick_rate", default: Rate(30, per: .seconds(60)), "How often an occupant may change its nick.")
+            passwordRate = config.optionalRate(
+                "password_rate", default: Rate(10, per: .seconds(60)),
+                "How often an account may try to enter a room with a password.")
             cardSize = config.size(
                 "card_size", default: 196_608, in: 1_024...16_777_216,
                 "How large the card of a room may be, its picture included.")

@@ -63,6 +63,13 @@ extension Room {
         return pace
     }
 
+    /// Counts that somebody enters with a password, right or wrong.
+    ///
+    /// - Returns: why it is not even looked at.
+    func refusalOfGuess(by jid: JID) -> StanzaError? {
+        pace.take(.password, for: jid).map { .tooFast("You have tried too many passwords.", $0) }
+    }
+
     /// How long a participant waits between two messages.
     fileprivate var slowness: Duration? {
         settings.slowModeSeconds.flatMap { $0 > 0 ? .seconds($0) : nil }
@@ -134,13 +141,14 @@ private final class RoomPace {
 
     /// What is counted.
     enum Deed {
-        case message, presence, nick
+        case message, presence, nick, password
     }
 
     private struct Visitor {
         var messages = TokenBucket()
         var presence = TokenBucket()
         var nicks = TokenBucket()
+        var passwords = TokenBucket()
         var said: Duration?
     }
 
@@ -170,6 +178,9 @@ private final class RoomPace {
         case .nick:
             guard let rate = options.nickRate else { return nil }
             return visitors[jid, default: Visitor()].nicks.take(1, limit: rate, now: now)
+        case .password:
+            guard let rate = options.passwordRate else { return nil }
+            return visitors[jid, default: Visitor()].passwords.take(1, limit: rate, now: now)
         }
     }
 
@@ -189,6 +200,7 @@ private final class RoomPace {
         visitors = visitors.filter { _, visitor in
             visitor.said.map { now - $0 < slowness } == true || !isDrained(visitor.messages, options.messageRate)
                 || !isDrained(visitor.presence, options.presenceRate) || !isDrained(visitor.nicks, options.nickRate)
+                || !isDrained(visitor.passwords, options.passwordRate)
         }
         limit = max(64, 2 * visitors.count)
     }
