@@ -64,6 +64,47 @@ import Testing
         }
     }
 
+    @Test("A reserved nick is no longer than others, whoever chooses it (§14.6, RFC 7622 §3.4)")
+    func lengths() async throws {
+        try await playRooms("max_nick: 300") { stage in
+            let backstage = try Backstage(stage)
+            let crone = try await stage.enter("crone1@capulet.example/desktop")
+            let hag = try await stage.enter("hag66@montague.example/pda")
+            try await crone.makesRoom(as: "firstwitch")
+            try await hag.enters(as: "thirdwitch")
+            backstage.configure { $0.locksNicks = true }
+            await crone.forgets()
+            await hag.forgets()
+            // Characters, or bytes.
+            for nick in [301, 4_000].map({ String(repeating: "n", count: $0) }) + [String(repeating: "🦉", count: 260)] {
+                let item = "<item jid='hag66@montague.example' affiliation='member' nick='\(nick)'/>"
+                #expect(try await crone.isDenied(item).condition == .badRequest)
+                #expect(try await hag.isRefused(.set, registration(nick), to: coven).condition == .notAcceptable)
+            }
+            try await stage.staysSilent()
+            let nick = String(repeating: "🦉", count: 255)
+            try await crone.administers("<item jid='hag66@montague.example' affiliation='member' nick='\(nick)'/>")
+            #expect(try stage.room().occupant(nick: "thirdwitch") != nil)
+            try await hag.asks(.set, registration("owl\(nick.dropLast())"), to: coven)
+            try await crone.receivesAnywhere("<presence from='\(coven)/owl\(nick.dropLast())'/>")
+        }
+    }
+
+    @Test("A reserved nick from a time when longer ones were allowed is given to whom it belongs")
+    func shorter() async throws {
+        try await playRooms("max_nick: 8") { stage in
+            let backstage = try Backstage(stage)
+            let crone = try await stage.enter("crone1@capulet.example/desktop")
+            let hag = try await stage.enter("hag66@montague.example/pda")
+            try await crone.makesRoom(as: "hecate")
+            backstage.configure { $0.locksNicks = true }
+            backstage.room?.setAffiliate(
+                Affiliate(affiliation: .member, nick: "thirdwitch"), of: JID("hag66@montague.example")!)
+            let own = try #require(try await hag.enters(as: "hag").first { $0.hasStatus(110) })
+            #expect(own.nick == "thirdwitch" && own.hasStatus(210))
+        }
+    }
+
     @Test("Who is here when nicks are locked, or registers then, gets its own (§7.10)")
     func renamed() async throws {
         try await playRooms { stage in

@@ -73,8 +73,11 @@ extension Room {
         var change = AffiliationChange(jid: jid, affiliation: new, reason: item.reason)
         if item.jid != nil, let nick = item.nick, new != .outcast, new != .none {
             // XEP-0045 §9.5: an empty one takes the nick away.
-            guard nick.isEmpty || (try? PRECIS.nickname(nick)) != nil else { throw .badRequest("That is no nick.") }
-            change.nick = nick.isEmpty ? "" : try? PRECIS.nickname(nick)
+            do throws(StanzaError) {
+                change.nick = nick.isEmpty ? "" : try preparedNick(nick)
+            } catch {
+                throw .badRequest(error.text ?? "That is no nick.")
+            }
         }
         changes.affiliations.append(change)
     }

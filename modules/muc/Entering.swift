@@ -40,13 +40,13 @@ extension Room {
 
     /// The nick that somebody gets who asks for `wanted`.
     ///
-    /// - Throws: `.jidMalformed` for what is no nick, `.conflict` for one that somebody else has (XEP-0045 §7.2.8), and
+    /// - Throws: what ``preparedNick(_:)`` does, `.conflict` for one that somebody else has (XEP-0045 §7.2.8), and
     ///   what features refuse it with.
     func nick(
         _ wanted: String, for jid: JID, _ occupant: Occupant?, isEntering: Bool
     ) throws(StanzaError) -> String {
-        guard let prepared = try? PRECIS.nickname(wanted) else { throw .jidMalformed }
-        var event = NickEvent(room: self, jid: jid, nick: prepared, occupant: occupant, isEntering: isEntering)
+        var event = NickEvent(
+            room: self, jid: jid, nick: try preparedNick(wanted), occupant: occupant, isEntering: isEntering)
         service.hooks.nickWanted.transform(&event)
         if case .bounce(let error) = service.hooks.nickWanted.verdict(on: event) { throw error }
         // XEP-0045 §7.2.8: the clients of one account may share a nick.

@@ -17,10 +17,6 @@ struct Pace: RoomFeature {
             return .bounce(.tooFast("You enter too often.", wait))
         }
         host.filter(.nickWanted) { event in
-            // XEP-0045 §17.1 leaves it to the service to restrict nicks further.
-            if event.nick.unicodeScalars.count > rooms.options.nickLength {
-                return .bounce(.policyViolation("A nick may have \(rooms.options.nickLength) characters."))
-            }
             guard let occupant = event.occupant, occupant.nick != event.nick,
                 let wait = event.room.pace.take(.nick, for: event.jid.bare)
             else { return .pass }

@@ -111,8 +111,11 @@ extension Room {
     /// - Throws: `.notAcceptable` for what is no nick, `.conflict` for one that is another's (XEP-0045 §7.10), whether
     ///   for good or since it is here under it.
     func reservableNick(_ wanted: String, for jid: JID) throws(StanzaError) -> String {
-        guard let nick = try? PRECIS.nickname(wanted), nick.utf8.count <= 1_023 else {
-            throw .notAcceptable("This cannot be a nick.")
+        let nick: String
+        do throws(StanzaError) {
+            nick = try preparedNick(wanted)
+        } catch {
+            throw .notAcceptable(error.text ?? "This cannot be a nick.")
         }
         if let holder = holder(ofNick: nick), holder != jid { throw .conflict("Somebody else has reserved this nick.") }
         if let other = occupant(nick: nick), other.bareJID != jid { throw .conflict("Somebody else has this nick.") }

@@ -207,6 +207,17 @@ final class Room {
 
     // MARK: Nicks and ids
 
+    /// A nick as it is shown, whoever chooses it. RFC 8266 §2.3.
+    ///
+    /// - Throws: `.jidMalformed` for what is none, or too long for a JID (RFC 7622 §3.4); `.policyViolation` for one that
+    ///   is longer than the administrator wants (XEP-0045 §17.1 leaves it to the service to restrict nicks further).
+    func preparedNick(_ wanted: String) throws(StanzaError) -> String {
+        guard let nick = try? PRECIS.nickname(wanted), nick.utf8.count <= 1_023 else { throw .jidMalformed }
+        let limit = service.options.nickLength
+        guard nick.unicodeScalars.count <= limit else { throw .policyViolation("A nick may have \(limit) characters.") }
+        return nick
+    }
+
     /// The form of a nick in which it is compared. RFC 8266 §2.4.
     nonisolated static func key(of nick: String) -> String {
         (try? PRECIS.nicknameForComparison(nick)) ?? nick
