@@ -33,11 +33,13 @@ let package = Package(
         .systemLibrary(name: "COpenSSL", pkgConfig: "openssl", providers: [.apt(["libssl-dev"])]),
         .systemLibrary(name: "CResolv"),
         .systemLibrary(name: "CSQLite", pkgConfig: "sqlite3", providers: [.apt(["libsqlite3-dev"])]),
+        // Without pkgConfig: its .pc file asks for those of libevent and others, which libunbound-dev does not bring.
+        .systemLibrary(name: "CUnbound", providers: [.apt(["libunbound-dev"])]),
         .systemLibrary(name: "CYAML", pkgConfig: "yaml-0.1", providers: [.apt(["libyaml-dev"])]),
 
         // The house, from the ground up.
         .target(name: "XMPP", dependencies: ["CIDN2"], swiftSettings: strict),
-        .target(name: "Streams", dependencies: ["XMPP", "CLibXML2", "COpenSSL"] + nio, swiftSettings: strict),
+        .target(name: "Streams", dependencies: ["XMPP", "CLibXML2", "COpenSSL", "CUnbound"] + nio, swiftSettings: strict),
         .target(
             name: "ServerKit",
             dependencies: ["XMPP", "Streams", "CYAML", .product(name: "Logging", package: "swift-log")] + nio,

@@ -124,6 +124,32 @@ static inline void copenssl_each_dns_name(const X509 *certificate, void *to,
     GENERAL_NAMES_free(names);
 }
 
+// The XMPP names of a certificate, SRV-IDs (RFC 4985) and XmppAddrs (RFC 6120 section 13.7.1.4), by the NID of their
+// kind: calls back with each that is a string of the right type (not terminated by a zero byte).
+static inline void copenssl_each_other_name(const X509 *certificate, void *to,
+                                            void (*callback)(void *, int, const unsigned char *, int)) {
+    GENERAL_NAMES *names = X509_get_ext_d2i(certificate, NID_subject_alt_name, NULL, NULL);
+    if (names == NULL) return;
+    for (int i = 0; i < sk_GENERAL_NAME_num(names); i++) {
+        const GENERAL_NAME *name = sk_GENERAL_NAME_value(names, i);
+        if (name->type != GEN_OTHERNAME) continue;
+        int kind = OBJ_obj2nid(name->d.otherName->type_id);
+        const ASN1_TYPE *value = name->d.otherName->value;
+        if (value == NULL || !((kind == NID_SRVName && value->type == V_ASN1_IA5STRING)
+                               || (kind == NID_XmppAddr && value->type == V_ASN1_UTF8STRING))) continue;
+        callback(to, kind, ASN1_STRING_get0_data(value->value.asn1_string),
+                 ASN1_STRING_length(value->value.asn1_string));
+    }
+    GENERAL_NAMES_free(names);
+}
+
+// The certificates a context presents beside its own.
+static inline STACK_OF(X509) *copenssl_ctx_chain_certificates(SSL_CTX *ctx) {
+    STACK_OF(X509) *chain = NULL;
+    SSL_CTX_get0_chain_certs(ctx, &chain);
+    return chain;
+}
+
 static inline EVP_PKEY *copenssl_generate_p256_key(void) { return EVP_EC_gen("P-256"); }
 
 static inline X509_EXTENSION *copenssl_extension(X509 *certificate, int nid, const char *value) {

@@ -12,6 +12,22 @@ final class Certificate: @unchecked Sendable {
 
     deinit { X509_free(x509) }
 
+    /// Reads a certificate in DER, which must be all there is.
+    convenience init?(der: [UInt8]) {
+        let x509: OpaquePointer? = der.withUnsafeBufferPointer { bytes in
+            var next = bytes.baseAddress
+            guard let x509 = d2i_X509(nil, &next, bytes.count) else { return nil }
+            guard next == bytes.baseAddress.map({ $0 + bytes.count }) else {
+                X509_free(x509)
+                return nil
+            }
+            return x509
+        }
+        ERR_clear_error()
+        guard let x509 else { return nil }
+        self.init(owning: x509)
+    }
+
     /// Shares a certificate that something else owns.
     convenience init?(sharing x509: OpaquePointer?) {
         guard let x509, X509_up_ref(x509) == 1 else { return nil }
@@ -53,6 +69,20 @@ final class Certificate: @unchecked Sendable {
 
     /// The issuer's name on one line.
     var issuer: String { oneLine(X509_get_issuer_name(x509)) }
+
+    /// The name of whom it is for, on one line.
+    var subject: String { oneLine(X509_get_subject_name(x509)) }
+
+    /// The public key in DER with its algorithm: the SubjectPublicKeyInfo. RFC 5280 §4.1.2.7.
+    var publicKey: [UInt8] {
+        let key = X509_get_X509_PUBKEY(x509)
+        let length = i2d_X509_PUBKEY(key, nil)
+        guard length > 0 else { return [] }
+        return [UInt8](unsafeUninitializedCapacity: Int(length)) { bytes, count in
+            var next = bytes.baseAddress
+            count = max(0, Int(i2d_X509_PUBKEY(key, &next)))
+        }
+    }
 
     private func oneLine(_ name: OpaquePointer?) -> String {
         guard let bio = BIO_new(BIO_s_mem()) else { return "" }
@@ -155,6 +185,17 @@ final class PrivateKey {
         defer { ERR_clear_error() }
         return X509_check_private_key(certificate.x509, key) == 1
     }
+}
+
+/// A day as `2026-11-25`, in UTC.
+///
+/// - Parameter seconds: since 1970.
+func calendarDay(_ seconds: Int) -> String {
+    var seconds = seconds
+    var broken = tm()
+    gmtime_r(&seconds, &broken)
+    func two(_ number: CInt) -> String { number < 10 ? "0\(number)" : "\(number)" }
+    return "\(1900 + Int(broken.tm_year))-\(two(broken.tm_mon + 1))-\(two(broken.tm_mday))"
 }
 
 /// Reads a small file whole.

@@ -116,9 +116,9 @@ public struct CertificateStore: Sendable {
         about chain: [Certificate], _ leaf: Certificate, _ report: inout CertificateReport, now: Int
     ) {
         if report.notAfter <= now {
-            report.warnings.append("\(report.path) has expired on \(date(report.notAfter)). Renew it.")
+            report.warnings.append("\(report.path) has expired on \(calendarDay(report.notAfter)). Renew it.")
         } else if report.notBefore > now {
-            report.warnings.append("\(report.path) is not valid before \(date(report.notBefore)).")
+            report.warnings.append("\(report.path) is not valid before \(calendarDay(report.notBefore)).")
         }
         if report.names.isEmpty {
             report.warnings.append("\(report.path) names no host as subject alternative name (dNSName).")
@@ -226,13 +226,5 @@ public struct CertificateStore: Sendable {
             if !name.hasPrefix(".") { names.append(name) }
         }
         return names.sorted()
-    }
-
-    private func date(_ seconds: Int) -> String {
-        var seconds = seconds
-        var broken = tm()
-        gmtime_r(&seconds, &broken)
-        func two(_ number: CInt) -> String { number < 10 ? "0\(number)" : "\(number)" }
-        return "\(1900 + Int(broken.tm_year))-\(two(broken.tm_mon + 1))-\(two(broken.tm_mday))"
     }
 }

@@ -94,6 +94,28 @@ public final class TLSContext: @unchecked Sendable {
         else { throw .configuration("\(certificate.chain): \(drainOpenSSLErrors()).") }
     }
 
+    /// A client's context that accepts any certificate, to be judged by `TLSInfo.judgePeer`, and presents what a
+    /// server's context presents, if the other side asks. Made anew for each connection, it presents a certificate that
+    /// was renewed as soon as it is there.
+    ///
+    /// - Parameter identity: a server's context; nil to present nothing.
+    public static func client(presenting identity: TLSContext?) throws(TLSError) -> TLSContext {
+        let context = try TLSContext(trust: nil)
+        guard let identity, let certificate = SSL_CTX_get0_certificate(identity.pointer),
+            let key = SSL_CTX_get0_privatekey(identity.pointer)
+        else { return context }
+        ERR_clear_error()
+        var succeeded = SSL_CTX_use_certificate(context.pointer, certificate) == 1
+            && SSL_CTX_use_PrivateKey(context.pointer, key) == 1
+        let chain = copenssl_ctx_chain_certificates(identity.pointer)
+        for index in 0..<copenssl_certificates_count(chain) where succeeded {
+            succeeded = copenssl_ctx_add_chain_certificate(
+                context.pointer, copenssl_certificates_at(chain, index)) == 1
+        }
+        guard succeeded else { throw .configuration(drainOpenSSLErrors()) }
+        return context
+    }
+
     deinit { SSL_CTX_free(pointer) }
 
     private static func make(_ method: OpaquePointer?, options: UInt64) throws(TLSError) -> OpaquePointer {

@@ -74,17 +74,28 @@ public struct TLSInfo {
     }
 
     /// What the peer presented, in DER, its own certificate first; empty when nothing.
-    public var peerCertificates: [[UInt8]] {
-        guard let leaf = peerLeaf else { return [] }
+    public var peerCertificates: [[UInt8]] { peerChain.certificates.map(\.der) }
+
+    /// What the peer presented. It can be kept, and judged elsewhere.
+    public var peerChain: PeerChain {
+        guard let leaf = peerLeaf else { return PeerChain([]) }
         let chain = SSL_get_peer_cert_chain(ssl)
         // OpenSSL's list begins with the peer's own certificate for a client, but lacks it for a server.
         let first: CInt = session.server == nil ? 1 : 0
-        var certificates = [leaf.der]
+        var certificates = [leaf]
         for index in first..<max(first, copenssl_certificates_count(chain)) {
             guard let certificate = Certificate(sharing: copenssl_certificates_at(chain, index)) else { continue }
-            certificates.append(certificate.der)
+            certificates.append(certificate)
         }
-        return certificates
+        return PeerChain(certificates)
+    }
+
+    /// Judges what the peer presented. `PeerChain.judge` says how, and can do it on another thread.
+    public func judgePeer(
+        trust: TLSTrust?, host: String, service: String = "xmpp-server", target: String? = nil,
+        tlsa: [TLSARecord] = [], pins: [CertificatePin] = []
+    ) -> PeerVerdict {
+        peerChain.judge(trust: trust, host: host, service: service, target: target, tlsa: tlsa, pins: pins)
     }
 
     /// Judges the certificate the peer presented. Takes about as long as a handshake; ask once.
