@@ -19,12 +19,13 @@ public enum Medium: Sendable {
 ///   - config: lines for the top level of the configuration; hosts are `montague.example` and `capulet.example` unless
 ///     it names others.
 ///   - medium: how the bytes travel.
+///   - names: answers questions about names in place of the DNS.
 public func play(
     modules: [any Module.Type], config: String = "", over medium: Medium = .memory,
-    driver: any StorageDriver = MemoryStorageDriver(),
+    driver: any StorageDriver = MemoryStorageDriver(), names: (any DNSLookup)? = nil,
     _ body: @escaping @ServerActor @Sendable (Stage) async throws -> Void
 ) async throws {
-    let stage = try await Stage(modules: modules, config: config, medium: medium, driver: driver)
+    let stage = try await Stage(modules: modules, config: config, medium: medium, driver: driver, names: names)
     do {
         try await body(stage)
     } catch {
@@ -44,27 +45,35 @@ public final class Stage {
     var listener: StageListener?
     private let modules: [any Module.Type]
     private var config: String
+    private let names: (any DNSLookup)?
     private var actors: [Actor] = []
     private var performedRestarts = 0
 
-    init(modules: [any Module.Type], config: String, medium: Medium, driver: any StorageDriver) async throws {
+    init(
+        modules: [any Module.Type], config: String, medium: Medium, driver: any StorageDriver,
+        names: (any DNSLookup)? = nil
+    ) async throws {
         self.modules = modules
+        self.names = names
         self.config = config
         self.medium = medium
         self.driver = driver
-        server = try Self.makeServer(modules, config, driver, clock)
+        server = try Self.makeServer(modules, config, driver, clock, names)
         try await server.start()
         if medium == .tls { listener = try await StageListener() }
     }
 
     private static func makeServer(
-        _ modules: [any Module.Type], _ config: String, _ driver: any StorageDriver, _ clock: StageClock
+        _ modules: [any Module.Type], _ config: String, _ driver: any StorageDriver, _ clock: StageClock,
+        _ names: (any DNSLookup)?
     ) throws -> Server {
         let configuration = try configuration(config, modules)
         var log = Logger(label: "stage") { _ in SwiftLogNoOpLogHandler() }
         log.logLevel = .critical
-        return Server(
+        let server = Server(
             configuration: configuration, storage: Storage(driver), modules: modules, log: log, clock: clock)
+        server.nameService = names
+        return server
     }
 
     /// The configuration of a play: the modules given are on, whatever their default.
@@ -108,7 +117,7 @@ public final class Stage {
         actors = []
         let end = clock.now + pause
         while clock.runNext(until: end) {}
-        server = try Self.makeServer(modules, config, driver, clock)
+        server = try Self.makeServer(modules, config, driver, clock, names)
         try await server.start()
     }
 
@@ -122,7 +131,7 @@ public final class Stage {
         actors = []
         clock.forgetAll()
         clock.pass(pause)
-        server = try Self.makeServer(modules, config, driver, clock)
+        server = try Self.makeServer(modules, config, driver, clock, names)
         try await server.start()
     }
 

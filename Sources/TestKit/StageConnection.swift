@@ -72,6 +72,11 @@ final class MemoryTransport: StreamTransport, StageConnection {
         toServer = []
     }
 
+    func startTLS(_ client: TLSClient) throws {
+        isSecure = true
+        toServer = []
+    }
+
     func setReading(_ isReading: Bool) {
         self.isReading = isReading
         if isReading { ServerActor.enqueue { self.pump() } }

@@ -41,11 +41,9 @@ final class ClientToServer: Module {
     }
 
     private var options: Options
-    private var listeners: [String: [ClientListener]] = [:]
     private var streams: [ObjectIdentifier: ClientStream] = [:]
     private var perNetwork: [PeerNetwork: Int] = [:]
-    /// The last change of the open ports; the next one waits for it.
-    private var opening: Task<Void, any Error>?
+    private var ports: ServicePorts?
     private var facade: ModuleHost?
 
     init(options: Options) {
@@ -54,6 +52,7 @@ final class ClientToServer: Module {
 
     func load(into host: ModuleHost) throws {
         facade = host
+        ports = ServicePorts(host.server)
         host.server.limits = options.limits
         host.startUp { try await self.openListeners() }
         host.onConfigurationChange {
@@ -71,46 +70,21 @@ final class ClientToServer: Module {
     }
 
     func unload() {
-        for listener in listeners.values.joined() { listener.close() }
-        listeners = [:]
-        facade?.server.listening["c2s"] = nil
-        facade?.server.listening["c2s_tls"] = nil
+        ports?.close()
+        ports = nil
         endAll()
         facade = nil
     }
 
     // MARK: Listening
 
-    /// Makes the open ports match the configuration.
     private func openListeners() async throws {
-        let previous = opening
-        let next = Task { @ServerActor in
-            _ = await previous?.result
-            try await self.matchListeners()
-        }
-        opening = next
-        try await next.value
-    }
-
-    private func matchListeners() async throws {
         guard let server = facade?.server else { return }
-        try await open("c2s", server, directTLS: nil)
         // RFC 7301 through XEP-0368 §3: clients name what they speak.
         let directTLS = try TLSServer(server.identities, applicationProtocols: ["xmpp-client"])
-        try await open("c2s_tls", server, directTLS: directTLS)
-    }
-
-    private func open(_ name: String, _ server: Server, directTLS: TLSServer?) async throws {
-        let wanted = server.configuration.listen[name] ?? []
-        for listener in listeners[name] ?? [] where !wanted.contains(listener.address) { listener.close() }
-        listeners[name, default: []].removeAll { !wanted.contains($0.address) }
-        for address in wanted where !listeners[name, default: []].contains(where: { $0.address == address }) {
-            let listener = try await ClientListener.open(address, directTLS: directTLS) { self.accept($0, server) }
-            // The module may have been unloaded meanwhile.
-            guard facade != nil else { return listener.close() }
-            listeners[name, default: []].append(listener)
-        }
-        server.listening[name] = listeners[name]?.map(\.boundAddress)
+        try await ports?.match([
+            .init("c2s") { self.accept($0, server) }, .init("c2s_tls", directTLS: directTLS) { self.accept($0, server) },
+        ])
     }
 
     private func accept(_ transport: any StreamTransport, _ server: Server) -> ClientStream? {

@@ -29,7 +29,7 @@ struct UnacknowledgedQueue {
     var acknowledged: UInt32 { sent &- UInt32(truncatingIfNeeded: items.count) }
 
     mutating func append(_ stanza: Stanza, at time: Duration) {
-        let item = Item(stanza: stanza, time: time, size: stanza.size)
+        let item = Item(stanza: stanza, time: time, size: stanza.estimatedSize)
         items.append(item)
         size += item.size
         sent &+= 1
@@ -71,16 +71,5 @@ struct UnacknowledgedQueue {
     mutating func removeAll() -> [Item] {
         defer { (items, size) = ([], 0) }
         return items
-    }
-}
-
-extension Stanza {
-    /// What it takes in memory, nearly: its content, and as much again as an empty one.
-    fileprivate var size: Int {
-        switch self {
-        case .message(let message): 256 + message.payload.estimatedSize
-        case .presence(let presence): 256 + presence.payload.estimatedSize
-        case .iq(let iq): 256 + iq.payload.estimatedSize
-        }
     }
 }

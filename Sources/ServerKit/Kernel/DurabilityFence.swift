@@ -1,6 +1,7 @@
 import Synchronization
 
-/// Remembers what must be on disk before a peer may be told that its stanzas were taken. One for each resource.
+/// Remembers what must be on disk before a peer may be told that its stanzas were taken. One for each resource, and
+/// one for each stream from another server.
 ///
 /// "Acknowledged means durable": a stanza may cause a write at once, or later, when the account it went to has been
 /// loaded. The fence follows it through both.
@@ -25,7 +26,7 @@ public final class DurabilityFence {
     private var untold: StorageError?
     private var waitingForDeliveries: [Body] = []
 
-    init(storage: Storage) {
+    public init(storage: Storage) {
         self.storage = storage
     }
 
@@ -49,11 +50,11 @@ public final class DurabilityFence {
     }
 
     /// A stanza of the peer waits for an account; `leaveDelivery` must follow.
-    func enterDelivery() {
+    public func enterDelivery() {
         deliveries += 1
     }
 
-    func leaveDelivery() {
+    public func leaveDelivery() {
         deliveries -= 1
         release()
     }

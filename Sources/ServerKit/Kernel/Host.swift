@@ -24,6 +24,8 @@ public final class Host: Entity {
     public let sessionState = SessionState()
     let answers = IQTable()
     var log: Logger
+    /// Takes every stanza to the domain in place of the host; nil where it answers itself.
+    private(set) var substitute: (any Entity)?
     private var services: [ObjectIdentifier: Any] = [:]
     private var pendingReplies: [String: (reply: @ServerActor (IQ) -> Void, limit: ScheduledAction)] = [:]
     private var nextRequest = 0
@@ -60,10 +62,15 @@ public final class Host: Entity {
         services[ObjectIdentifier(type)] = service
     }
 
+    func setSubstitute(_ entity: (any Entity)?) {
+        substitute = entity
+    }
+
     // MARK: Stanzas
 
     public func receive(_ stanza: Stanza) {
         guard let to = stanza.to else { return }
+        if let substitute { return substitute.receive(stanza) }
         if to.localpart == nil {
             receiveHere(stanza)
         } else if isComponent {

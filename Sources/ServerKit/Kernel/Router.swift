@@ -11,9 +11,9 @@ public protocol Entity: AnyObject {
 public final class Router {
     private var domains: [String: any Entity] = [:]
     /// Where stanzas for other domains go.
-    private var elsewhere: (any Entity)?
-    /// The fence of the client whose stanza is being handled.
-    private(set) var fence: DurabilityFence?
+    private(set) var elsewhere: (any Entity)?
+    /// The fence of the peer whose stanza is being handled.
+    public private(set) var fence: DurabilityFence?
 
     init() {}
 
@@ -28,6 +28,10 @@ public final class Router {
 
     func detach(_ domain: String) {
         domains[domain] = nil
+    }
+
+    func setElsewhere(_ entity: (any Entity)?) {
+        elsewhere = entity
     }
 
     /// Sends a stanza on its way. Without an address it is dropped: whoever accepts stanzas without one from clients
@@ -53,8 +57,8 @@ public final class Router {
         if let bounce = stanza.bounced(error) { route(bounce) }
     }
 
-    /// Handles a client's stanza, with the writes it causes counted by `fence`.
-    func track<T>(_ fence: DurabilityFence?, _ body: () throws -> T) rethrows -> T {
+    /// Handles a peer's stanza, with the writes it causes counted by `fence`.
+    public func track<T>(_ fence: DurabilityFence?, _ body: () throws -> T) rethrows -> T {
         let outer = self.fence
         self.fence = fence
         defer { self.fence = outer }

@@ -26,6 +26,9 @@ public final class Server {
     /// The addresses that are open, by the service's name under `listen:`.
     public var listening: [String: [ListenAddress]] = [:]
 
+    /// Answers questions about names in place of the DNS, for tests; nil for the DNS.
+    public var nameService: (any DNSLookup)?
+
     /// Whether ``stop()`` has begun.
     public private(set) var isStopping = false
 
@@ -313,10 +316,15 @@ public final class Server {
 
     /// Serialises into the one buffer that all streams share, and hands it to the stream.
     func write(to stream: ClientStream, isUrgent: Bool = true, _ body: (inout XMLWriter) -> Void) {
+        encode(body) { stream.write($0, isUrgent: isUrgent) }
+    }
+
+    /// Serialises what `body` writes into the one buffer that all streams share, for `use` to send.
+    public func encode(_ body: (inout XMLWriter) -> Void, to use: ([UInt8]) -> Void) {
         var writer = XMLWriter(inStream: true)
         swap(&writer, &self.writer)
         body(&writer)
-        stream.write(writer.bytes, isUrgent: isUrgent)
+        use(writer.bytes)
         writer.removeAll()
         swap(&writer, &self.writer)
     }
@@ -327,6 +335,9 @@ public final class Server {
     public func trace(_ jid: JID, _ isOn: Bool) {
         if isOn { tracedJIDs.insert(jid.bare) } else { tracedJIDs.remove(jid.bare) }
     }
+
+    /// Whether the XML of an address, of another server for instance, is shown.
+    public func isTraced(_ jid: JID) -> Bool { !tracedJIDs.isEmpty && tracedJIDs.contains(jid) }
 
     func traces(_ stream: ClientStream) -> Bool {
         guard !tracedJIDs.isEmpty, let localpart = stream.authenticated, let host = stream.host else { return false }

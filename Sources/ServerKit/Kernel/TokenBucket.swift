@@ -9,7 +9,7 @@ public struct TokenBucket: Sendable {
     /// Adds what came.
     ///
     /// - Returns: how long nothing more should be taken; nil when the flow is within `limit`.
-    mutating func add(_ amount: Int, limit: Rate, now: Duration) -> Duration? {
+    public mutating func add(_ amount: Int, limit: Rate, now: Duration) -> Duration? {
         let perSecond = limit.perSecond
         guard perSecond > 0, perSecond.isFinite else { return nil }
         level = level(at: now, perSecond) + Double(amount)

@@ -243,6 +243,22 @@ public final class ModuleHost {
         onUnload { negotiation.remove(id) }
     }
 
+    // MARK: Entities
+
+    /// Takes every stanza to the domain in place of the host: disco, ping and all else are its own affair.
+    public func takeOver(_ entity: any Entity) {
+        let host = self.host
+        host.setSubstitute(entity)
+        onUnload { host.setSubstitute(nil) }
+    }
+
+    /// Takes the stanzas for domains that are not served here.
+    public func serveElsewhere(_ entity: any Entity) {
+        let router = self.router
+        router.setElsewhere(entity)
+        onUnload { router.setElsewhere(nil) }
+    }
+
     // MARK: Accounts and stores
 
     /// Loads what the module keeps with each account, before any stanza reaches it. Stanzas from and to accounts that

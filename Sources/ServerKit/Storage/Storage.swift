@@ -41,7 +41,7 @@ public final class Storage: Sendable {
     static let patience: UInt64 = 4_096
 
     /// Whether more waits for the disk than it can take soon: nobody should be asked for more.
-    var isBehind: Bool { lastEnqueued.rawValue &- committed.rawValue > Self.patience }
+    public var isBehind: Bool { lastEnqueued.rawValue &- committed.rawValue > Self.patience }
 
     /// See `StorageDriver.onCommit`.
     public func onCommit(_ number: CommitNumber, _ body: @escaping @Sendable (StorageError?) -> Void) {

@@ -9,7 +9,7 @@ public protocol StreamKey {
 /// It knows the order of things: header, features, negotiation, bound resource. What is negotiated, and how, the
 /// modules of its host bring.
 @ServerActor
-public final class ClientStream {
+public final class ClientStream: StreamEndpoint {
     public enum Phase {
         /// No header yet, or a new one is due after TLS or SASL. RFC 6120 §4.3.3.
         case awaitingHeader

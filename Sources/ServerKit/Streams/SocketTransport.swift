@@ -6,22 +6,48 @@ public final class SocketTransport: ChannelInboundHandler, StreamTransport {
     public typealias InboundIn = ByteBuffer
 
     private let channel: any Channel
-    private let makeStream: @ServerActor (any StreamTransport) -> ClientStream?
-    private var stream: ClientStream?
+    private let makeStream: @ServerActor (any StreamTransport) -> (any StreamEndpoint)?
+    private var stream: (any StreamEndpoint)?
     private var pending: ByteBuffer?
     private var departure = Departure.none
     /// Whether it is among those that leave later.
     private var isLate = false
     private var tlsHandler: TLSHandler?
-    private let directTLS: TLSServer?
-    public let peerAddress: String
+    private let directTLS: Security?
+    public private(set) var peerAddress: String
 
+    private enum Security {
+        case server(TLSServer)
+        case client(TLSClient)
+    }
+
+    /// A connection that was accepted.
+    ///
     /// - Parameters:
     ///   - directTLS: how to secure the connection before its first byte (XEP-0368); nil for STARTTLS.
     ///   - makeStream: makes the stream that takes the bytes; nil to refuse the connection.
-    public nonisolated init(
+    public nonisolated convenience init(
         channel: any Channel, directTLS: TLSServer?,
-        makeStream: @escaping @ServerActor (any StreamTransport) -> ClientStream?
+        makeStream: @escaping @ServerActor (any StreamTransport) -> (any StreamEndpoint)?
+    ) {
+        self.init(channel, directTLS.map { .server($0) }, makeStream)
+    }
+
+    /// A connection that was opened, or is about to be.
+    ///
+    /// - Parameters:
+    ///   - directTLS: how to secure the connection before its first byte (XEP-0368); nil for STARTTLS.
+    ///   - makeStream: makes the stream that takes the bytes.
+    public nonisolated convenience init(
+        channel: any Channel, directTLSTo directTLS: TLSClient?,
+        makeStream: @escaping @ServerActor (any StreamTransport) -> (any StreamEndpoint)?
+    ) {
+        self.init(channel, directTLS.map { .client($0) }, makeStream)
+    }
+
+    private nonisolated init(
+        _ channel: any Channel, _ directTLS: Security?,
+        _ makeStream: @escaping @ServerActor (any StreamTransport) -> (any StreamEndpoint)?
     ) {
         self.channel = channel
         self.directTLS = directTLS
@@ -33,6 +59,12 @@ public final class SocketTransport: ChannelInboundHandler, StreamTransport {
 
     public nonisolated func handlerAdded(context: ChannelHandlerContext) {
         ServerActor.assumeIsolated { start() }
+    }
+
+    public nonisolated func channelActive(context: ChannelHandlerContext) {
+        // A connection that was opened has an address now.
+        ServerActor.assumeIsolated { peerAddress = channel.remoteAddress?.ipAddress ?? peerAddress }
+        context.fireChannelActive()
     }
 
     public nonisolated func channelRead(context: ChannelHandlerContext, data: NIOAny) {
@@ -58,8 +90,15 @@ public final class SocketTransport: ChannelInboundHandler, StreamTransport {
     private func start() {
         stream = makeStream(self)
         guard stream != nil else { return channel.close(promise: nil) }
-        guard let directTLS else { return }
-        do { try startTLS(directTLS) } catch { channel.close(promise: nil) }
+        do {
+            switch directTLS {
+            case .server(let server): try startTLS(server)
+            case .client(let client): try startTLS(client)
+            case nil: break
+            }
+        } catch {
+            channel.close(promise: nil)
+        }
     }
 
     private func lose(_ reason: String) {
@@ -135,7 +174,18 @@ public final class SocketTransport: ChannelInboundHandler, StreamTransport {
 
     public func startTLS(_ server: TLSServer) throws {
         flush()
-        let handler = TLSHandler(server: server, gathersWrites: false)
+        try secure(with: TLSHandler(server: server, gathersWrites: false))
+    }
+
+    public func startTLS(_ client: TLSClient) throws {
+        flush()
+        try secure(
+            with: TLSHandler(
+                client: client.context, serverName: client.serverName,
+                applicationProtocols: client.applicationProtocols, gathersWrites: false))
+    }
+
+    private func secure(with handler: TLSHandler) throws {
         tlsHandler = handler
         try channel.pipeline.syncOperations.addHandler(handler, position: .first)
     }

@@ -65,8 +65,11 @@ public final class TLSHandler: ChannelDuplexHandler {
     ///   - context: a client's context.
     ///   - serverName: the host to ask for and, if the context verifies, to expect, in ASCII form.
     ///   - applicationProtocols: what to offer, in order of preference.
-    public init(client context: TLSContext, serverName: String, applicationProtocols: [String] = []) throws(TLSError) {
-        gathersWrites = true
+    ///   - gathersWrites: as above.
+    public init(
+        client context: TLSContext, serverName: String, applicationProtocols: [String] = [], gathersWrites: Bool = true
+    ) throws(TLSError) {
+        self.gathersWrites = gathersWrites
         session = try TLSSession(
             client: context, serverName: serverName, applicationProtocols: applicationProtocols)
     }

@@ -117,6 +117,15 @@ public enum Stanza: Sendable {
     }
     public var id: String? { header.id }
 
+    /// What it takes in memory, nearly, in bytes: its content, and as much again as an empty one.
+    public var estimatedSize: Int {
+        switch self {
+        case .message(let message): 256 + message.payload.estimatedSize
+        case .presence(let presence): 256 + presence.payload.estimatedSize
+        case .iq(let iq): 256 + iq.payload.estimatedSize
+        }
+    }
+
     public var isError: Bool {
         switch self {
         case .message(let message): message.isError

@@ -23,6 +23,7 @@ final class Wire: StreamTransport {
     }
 
     func startTLS(_ server: TLSServer) throws { isSecure = true }
+    func startTLS(_ client: TLSClient) throws { isSecure = true }
     func setReading(_ isReading: Bool) { self.isReading = isReading }
 
     func close() {

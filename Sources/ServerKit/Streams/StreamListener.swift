@@ -1,11 +1,10 @@
 import Glibc
 import NIOCore
 import NIOPosix
-import ServerKit
 
-/// One listening socket for clients.
+/// One listening socket for streams.
 @ServerActor
-final class ClientListener {
+final class StreamListener {
     let address: ListenAddress
     private let channel: any Channel
 
@@ -24,8 +23,8 @@ final class ClientListener {
     /// - Throws: a ``ModuleError`` that says which port and why.
     static func open(
         _ address: ListenAddress, directTLS: TLSServer?,
-        accept: @escaping @ServerActor @Sendable (any StreamTransport) -> ClientStream?
-    ) async throws -> ClientListener {
+        accept: @escaping @ServerActor @Sendable (any StreamTransport) -> (any StreamEndpoint)?
+    ) async throws -> StreamListener {
         let bootstrap = ServerBootstrap(group: ServerActor.group)
             .serverChannelOption(.backlog, value: 1_024)
             .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
@@ -49,7 +48,7 @@ final class ClientListener {
                 }
             }
         do {
-            return ClientListener(address, try await bind(bootstrap, address))
+            return StreamListener(address, try await bind(bootstrap, address))
         } catch {
             let reason = (error as? IOError).map { String(cString: strerror($0.errnoCode)) } ?? "\(error)"
             throw ModuleError("\(address) cannot be listened on: \(reason).")
