@@ -51,9 +51,10 @@ let package = Package(
             swiftSettings: strict),
         .target(name: "PubSub", dependencies: ["ServerKit"], path: "modules/pubsub", swiftSettings: strict),
         .target(name: "MUC", dependencies: ["ServerKit"], path: "modules/muc", swiftSettings: strict),
+        .target(name: "Federation", dependencies: ["ServerKit"] + nio, path: "modules/s2s", swiftSettings: strict),
         .target(
-            name: "Modules", dependencies: ["ServerKit", "StorageMemory", "StorageSQLite", "PubSub", "MUC"] + nio,
-            path: "modules", exclude: ["storage-memory", "storage-sqlite", "pubsub", "muc"], swiftSettings: strict),
+            name: "Modules", dependencies: ["ServerKit", "StorageMemory", "StorageSQLite", "PubSub", "MUC", "Federation"] + nio,
+            path: "modules", exclude: ["storage-memory", "storage-sqlite", "pubsub", "muc", "s2s"], swiftSettings: strict),
         .target(
             name: "MartletCommand",
             dependencies: [
@@ -77,6 +78,8 @@ let package = Package(
         .testTarget(
             name: "ModuleTests", dependencies: ["Modules", "PubSub", "StorageMemory", "StorageSQLite", "TestKit"]),
         .testTarget(name: "MUCTests", dependencies: ["MUC", "Modules", "StorageMemory", "StorageSQLite", "TestKit"]),
+        .testTarget(
+            name: "FederationTests", dependencies: ["Federation", "Modules", "MUC", "StorageMemory", "StorageSQLite", "TestKit"] + nio),
         .testTarget(name: "PubSubTests", dependencies: ["PubSub", "Modules", "StorageSQLite", "TestKit"]),
     ],
     swiftLanguageModes: [.v6])

@@ -1,3 +1,4 @@
+import Federation
 import MUC
 import PubSub
 import ServerKit
@@ -5,7 +6,7 @@ import ServerKit
 /// The modules that come with the server, in the order of the manual. The one list: a module's folder, its line here
 /// and its test are all there is of it.
 public let bundledModules: [any Module.Type] = [
-    ClientToServer.self, TLS.self, SASL.self, Bind.self, StreamManagement.self, Roster.self, PresenceExchange.self,
+    ClientToServer.self, ServerToServer.self, TLS.self, SASL.self, Bind.self, StreamManagement.self, Roster.self, PresenceExchange.self,
     Messages.self, Offline.self, Disco.self, Caps.self, Ping.self, SoftwareVersion.self, EntityTime.self,
     LastActivity.self, Private.self, VCard.self, Register.self, ContactAddresses.self, Commands.self, Admin.self,
     Announce.self, Carbons.self, Blocking.self, SpamReports.self, Strangers.self, ExternalServices.self, Archive.self,

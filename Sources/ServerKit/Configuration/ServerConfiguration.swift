@@ -201,5 +201,7 @@ extension ServerConfiguration {
     public static let knownListeners = [
         Listener("c2s", default: [ListenAddress(port: 5222)], "Clients that begin in plain text and change to TLS."),
         Listener("c2s_tls", default: [ListenAddress(port: 5223)], "Clients that begin with TLS (XEP-0368)."),
+        Listener("s2s", default: [ListenAddress(port: 5269)], "Other servers that begin in plain text and change to TLS."),
+        Listener("s2s_tls", default: [ListenAddress(port: 5270)], "Other servers that begin with TLS (XEP-0368)."),
     ]
 }

@@ -106,6 +106,16 @@ public struct AccountEvent {
     public let account: Account
 }
 
+/// Something happened to another server.
+public struct PeerEvent {
+    /// The domain elsewhere.
+    public let domain: String
+
+    public init(domain: String) {
+        self.domain = domain
+    }
+}
+
 extension Hook where Event == MessageEvent {
     /// A client sends a message: filter and transform before it is routed, observe after.
     public static var messageSent: Self { Hook("message-sent") { $0.messageSent } }
@@ -176,6 +186,11 @@ extension Hook where Event == ResourceEvent {
 extension Hook where Event == StanzaDelayEvent {
     /// A stanza for a resource waits, because its client is gone or has been silent for some time: observe.
     public static var stanzaDelayed: Self { Hook("stanza-delayed") { $0.stanzaDelayed } }
+}
+
+extension Hook where Event == PeerEvent {
+    /// A domain elsewhere that could not be reached is there again, and may have forgotten what it was told: observe.
+    public static var peerReturned: Self { Hook("peer-returned") { $0.peerReturned } }
 }
 
 extension Hook where Event == AccountEvent {

@@ -1,0 +1,156 @@
+import Federation
+import Glibc
+import Modules
+import ServerKit
+import StorageMemory
+import TestKit
+
+/// Two servers on sockets of this machine, with a DNS of their own.
+@ServerActor
+final class TwoServers {
+    let montague: Stage
+    let capulet: Stage
+    let names: TestNames
+
+    init(_ montague: Stage, _ capulet: Stage, _ names: TestNames) {
+        self.montague = montague
+        self.capulet = capulet
+        self.names = names
+    }
+
+    /// Lets both do what they have to do until a condition holds, for some seconds at most.
+    func until(_ condition: @ServerActor () -> Bool) async -> Bool {
+        for _ in 0..<2_000 {
+            if condition() { return true }
+            await Task.yield()
+            try? await ServerActor.loop.scheduleTask(in: .milliseconds(5)) {}.futureResult.get()
+        }
+        return condition()
+    }
+
+    /// Lets time pass for both.
+    func advance(by duration: Duration) async {
+        await montague.advance(by: duration)
+        await capulet.advance(by: duration)
+    }
+
+    /// Until what travels has arrived.
+    func settle() async {
+        for _ in 0..<40 {
+            await montague.settle()
+            await capulet.settle()
+            try? await ServerActor.loop.scheduleTask(in: .milliseconds(2)) {}.futureResult.get()
+        }
+    }
+
+    /// The DNS says where the two are now.
+    func announce() {
+        for (stage, domain) in [(montague, "montague.example"), (capulet, "capulet.example")] {
+            if let port = stage.server.listening["s2s"]?.first?.port { names.serve(domain, port: port) }
+            if let port = stage.server.listening["s2s_tls"]?.first?.port {
+                names.serve(domain, port: port, directTLS: true)
+            }
+            names.serveComponents(of: stage)
+        }
+    }
+}
+
+extension TestNames {
+    @ServerActor fileprivate func serveComponents(of stage: Stage) {
+        guard let port = stage.server.listening["s2s"]?.first?.port else { return }
+        for component in stage.server.allComponents { serve(component.domain, port: port) }
+    }
+}
+
+/// Certificates of both, and a file with what each trusts.
+struct TestCertificates {
+    let path: String
+
+    /// - Parameter strangers: domains whose certificates nobody trusts.
+    init(strangers: Set<String> = []) throws {
+        path = "/tmp/martlet-test-\(RandomToken.make(bytes: 8))"
+        mkdir(path, 0o700)
+        var trusted: [UInt8] = []
+        for domain in ["montague.example", "capulet.example"] {
+            mkdir("\(path)/\(domain)", 0o700)
+            let files = try SelfSignedCertificate.generate(
+                hosts: [domain, "rooms.\(domain)"], directory: "\(path)/\(domain)")
+            if !strangers.contains(domain) { trusted += Self.read(files.certificate) }
+        }
+        // Somebody has to be trusted.
+        let other = try SelfSignedCertificate.generate(hosts: ["other.example"], directory: path)
+        trusted += Self.read(other.certificate)
+        Self.write(trusted, to: "\(path)/trusted.pem")
+    }
+
+    func remove() {
+        for domain in ["montague.example", "capulet.example"] {
+            for end in ["crt", "key"] { unlink("\(path)/\(domain)/\(domain).\(end)") }
+            rmdir("\(path)/\(domain)")
+        }
+        for name in ["other.example.crt", "other.example.key", "trusted.pem"] { unlink("\(path)/\(name)") }
+        rmdir(path)
+    }
+
+    private static func read(_ path: String) -> [UInt8] {
+        let file = open(path, O_RDONLY)
+        defer { close(file) }
+        var bytes = [UInt8](repeating: 0, count: 65_536)
+        let count = Glibc.read(file, &bytes, bytes.count)
+        return Array(bytes.prefix(max(0, count)))
+    }
+
+    private static func write(_ bytes: [UInt8], to path: String) {
+        let file = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0o600)
+        defer { close(file) }
+        _ = bytes.withUnsafeBytes { Glibc.write(file, $0.baseAddress, $0.count) }
+    }
+}
+
+/// Performs a play with two servers.
+///
+/// - Parameters:
+///   - s2s: options of the module, for both.
+///   - strangers: domains whose certificates nobody trusts.
+///   - listen: the ports of both.
+func playBetweenServers(
+    s2s: String = "", strangers: Set<String> = [], modules extra: [any Module.Type] = [],
+    listen: String = "s2s: \"127.0.0.1:0\", s2s_tls: off", components: Bool = false,
+    drivers: (montague: MemoryStorageDriver, capulet: MemoryStorageDriver) = (
+        MemoryStorageDriver(), MemoryStorageDriver()
+    ),
+    _ body: @escaping @ServerActor @Sendable (TwoServers) async throws -> Void
+) async throws {
+    let certificates = try TestCertificates(strangers: strangers)
+    defer { certificates.remove() }
+    let names = TestNames()
+    let modules: [any Module.Type] =
+        [ServerToServer.self]
+        + bundledModules.filter {
+            ["roster", "presence", "messages", "offline", "disco", "ping", "bind", "version"].contains($0.info.name)
+        } + extra
+    let config: @Sendable (String) -> String = { domain in
+        """
+        certificates: \(certificates.path)/\(domain)
+        hosts: { \(domain): {} }
+        listen: { \(listen) }
+        \(components ? "components: { rooms.\(domain): { module: muc } }" : "")
+        modules:
+          s2s: { authorities: \(certificates.path)/trusted.pem, \(s2s) }
+
+        """
+            + modules.map { $0.info }.filter { $0.scope != .component && $0.name != "s2s" }.map { "  \($0.name): on\n" }
+            .joined()
+    }
+    try await play(modules: modules, config: config("montague.example"), driver: drivers.montague, names: names) {
+        montague in
+        try await play(modules: modules, config: config("capulet.example"), driver: drivers.capulet, names: names) {
+            capulet in
+            let servers = TwoServers(montague, capulet, names)
+            try await montague.server.finishStartUp()
+            try await capulet.server.finishStartUp()
+            servers.announce()
+            try await body(servers)
+        }
+    }
+}

@@ -1,0 +1,365 @@
+import ServerKit
+
+/// The way to all domains that are not served here: an entity like any other, behind which other servers are.
+///
+/// It has a ``Route`` for each pair of domains that has something to say, and the streams in both directions.
+@ServerActor
+final class Federation: Entity {
+    let server: Server
+    let log: Logger
+    var options: FederationOptions
+    let dns: any DNSLookup
+    let pings = AcknowledgingPings()
+    private(set) lazy var dialback = Dialback(self, secret: server.secret)
+    private(set) lazy var store = QueueStore(self)
+    private(set) lazy var judgement = PeerJudge(self)
+    private(set) lazy var dialer = Dialer(self)
+    private(set) var isStopping = false
+    private(set) var routes: [DomainPair: Route] = [:]
+    private(set) var streams: [ObjectIdentifier: ServerStream] = [:]
+    private var initiators: [ObjectIdentifier: Initiator] = [:]
+    /// Streams of others on which stanzas may go back. XEP-0288.
+    private var backways: [DomainPair: ServerStream] = [:]
+    private var perNetwork: [PeerNetwork: Int] = [:]
+    /// Pairs whose last stream was lost, and that have not had another since.
+    private var lostPairs: Set<DomainPair> = []
+    private var servers: [String: TLSServer] = [:]
+    private var clients: [String: (identity: ObjectIdentifier?, context: TLSContext)] = [:]
+    private(set) var refusals = Refusals()
+
+    init(server: Server, options: FederationOptions, dns: any DNSLookup, log: Logger) {
+        self.server = server
+        self.options = options
+        self.dns = dns
+        self.log = log
+    }
+
+    var policies: PeerPolicies { options.policies }
+    var limits: Limits { options.limits }
+
+    // MARK: What is served here
+
+    /// Whether this domain is one of ours that speaks to others.
+    func serves(_ domain: String) -> Bool {
+        if let host = server.host(domain) { return !host.isAnonymous || options.isForGuests }
+        return server.component(domain) != nil
+    }
+
+    func host(_ domain: String) -> Host? { server.host(domain) ?? server.component(domain) }
+
+    // MARK: Stanzas
+
+    /// Takes a stanza for a domain elsewhere.
+    func receive(_ stanza: Stanza) {
+        guard let from = stanza.header.from, let to = stanza.to else { return }
+        guard serves(from.domainpart) else {
+            let isHere = server.host(from.domainpart) != nil
+            return isHere ? bounce(stanza, .notAllowed("Guests cannot write to other servers.")) : ()
+        }
+        if let reason = policies.refusal(of: to.domainpart) { return bounce(stanza, .notAllowed(reason)) }
+        route(DomainPair(local: from.domainpart, remote: to.domainpart)).send(stanza)
+    }
+
+    /// Hands on what a peer sent.
+    func pass(_ stanza: Stanza, from stream: ServerStream) {
+        server.router.route(stanza)
+    }
+
+    /// Answers a stanza that cannot be delivered. RFC 6120 §10.4.
+    func bounce(_ stanza: Stanza, _ error: StanzaError) {
+        if case .presence(let presence) = stanza {
+            switch presence.kind {
+            // Nobody asked.
+            case .unavailable, .probe, .unsubscribed, .error: return
+            case .available, .subscribe, .subscribed, .unsubscribe: break
+            }
+        }
+        server.router.bounce(stanza, error)
+    }
+
+    func route(_ pair: DomainPair) -> Route {
+        if let route = routes[pair] { return route }
+        let route = Route(pair, self)
+        routes[pair] = route
+        if let stream = backways[pair] { route.open(stream) }
+        return route
+    }
+
+    /// Sends what an earlier run of the server left in its queues.
+    func restore() async throws {
+        for host in server.allHosts + server.allComponents {
+            for (pair, items) in try await store.load(host.domain) { route(pair).restore(items) }
+        }
+    }
+
+    // MARK: Streams
+
+    /// Opens a stream for a route.
+    func connect(_ route: Route) {
+        let pair = route.pair
+        if let stream = sharedStream(for: pair) {
+            return dialback.authenticate(pair, on: stream) { answer in
+                guard case .valid = answer, !stream.isClosing else { return self.dial(route) }
+                self.log.info(
+                    "Another domain on a connection to a server",
+                    metadata: ["host": "\(pair.local)", "remote": "\(pair.remote)", "stream": "\(stream.id.prefix(8))"])
+                if stream.isBidirectional { stream.trust(pair.remote) }
+                route.open(stream)
+            }
+        }
+        dial(route)
+    }
+
+    private func dial(_ route: Route) {
+        Task { @ServerActor in
+            let result = await self.dialer.dial(route.pair, authenticates: true)
+            guard !self.isStopping else { return }
+            switch result {
+            case .success(let stream): route.open(stream)
+            case .failure(let failure):
+                self.log.notice(
+                    "Server cannot be reached",
+                    metadata: [
+                        "host": "\(route.pair.local)", "remote": "\(route.pair.remote)", "reason": "\(failure.text)",
+                    ])
+                self.refusals.note(route.pair, failure.text, isOurs: true, at: self.server.clock.date)
+                route.failed(failure)
+            }
+        }
+    }
+
+    /// A stream of another of our domains to the same peer, which says that it takes more than one. XEP-0220 §2.6.
+    private func sharedStream(for pair: DomainPair) -> ServerStream? {
+        initiators.values.lazy
+            .first { $0.pair.remote == pair.remote && $0.pair.local != pair.local && $0.canMultiplex && $0.isReady }
+            .flatMap { self.streams[$0.streamID] }
+    }
+
+    func add(_ stream: ServerStream, _ initiator: Initiator? = nil) {
+        let id = ObjectIdentifier(stream)
+        streams[id] = stream
+        initiators[id] = initiator
+        stream.onEnd { [weak self] _ in
+            guard let self else { return }
+            self.streams[id] = nil
+            self.initiators[id] = nil
+            for (pair, backway) in self.backways where backway === stream { self.backways[pair] = nil }
+        }
+    }
+
+    /// Takes a connection of another server; nil to refuse it.
+    func accept(_ transport: any StreamTransport) -> ServerStream? {
+        guard !isStopping else { return nil }
+        let network = PeerNetwork(transport.peerAddress)
+        if let network {
+            guard perNetwork[network, default: 0] < options.perAddress else {
+                log.info("Too many connections from one address", metadata: ["peer": "\(transport.peerAddress)"])
+                return nil
+            }
+            perNetwork[network, default: 0] += 1
+        }
+        let stream = ServerStream(self, transport: transport, isInitiator: false)
+        stream.begin(Acceptor(stream))
+        add(stream)
+        if let network {
+            stream.onEnd { [weak self] _ in
+                guard let self else { return }
+                let count = self.perNetwork[network, default: 1] - 1
+                self.perNetwork[network] = count > 0 ? count : nil
+            }
+        }
+        return stream
+    }
+
+    /// A peer has proved to be a domain.
+    func authenticated(_ stream: ServerStream, _ pair: DomainPair, by means: String) {
+        stream.authentication = means
+        stream.log.info(
+            "Server authenticated",
+            metadata: ["remote": "\(pair.remote)", "by": "\(means)", "bidi": "\(stream.isBidirectional)"])
+        refusals.forget(pair.remote)
+    }
+
+    /// Stanzas may go back on a stream that a peer opened, if both want that. XEP-0288 §2.2.
+    func usable(_ stream: ServerStream, _ pair: DomainPair) {
+        guard stream.isBidirectional, !stream.isInitiator, !stream.isClosing else { return }
+        if !stream.acknowledgements.isReliable { stream.acknowledgements.usePings(pair) }
+        backways[pair] = stream
+        routes[pair]?.open(stream)
+    }
+
+    /// Asks the authoritative server about a key, on another connection than the one it came on. XEP-0220 §2.1.2.
+    func verify(
+        _ request: DialbackVerification, key: String, besides stream: ServerStream,
+        reply: @escaping DialbackRequests.Reply
+    ) {
+        let pair = request.pair
+        if let other = initiators.first(where: {
+            $0.value.pair == pair && $0.value.isReady && $0.key != ObjectIdentifier(stream)
+        }),
+            let stream = streams[other.key]
+        {
+            return ask(request, key, on: stream, reply)
+        }
+        Task { @ServerActor in
+            switch await self.dialer.dial(pair, authenticates: false) {
+            case .success(let stream):
+                self.ask(request, key, on: stream, reply)
+                // It was opened for this, and may serve a route later.
+                self.server.clock.after(.seconds(30)) { [weak stream] in
+                    if let stream, stream.routes.isEmpty { stream.close() }
+                }
+            case .failure(let failure):
+                let condition: StanzaError.Condition =
+                    failure.isTemporary ? .remoteServerTimeout : .remoteServerNotFound
+                reply(.error(StanzaError(condition, .wait, failure.text)))
+            }
+        }
+    }
+
+    private func ask(
+        _ request: DialbackVerification, _ key: String, on stream: ServerStream,
+        _ reply: @escaping DialbackRequests.Reply
+    ) {
+        dialback.verify(request, key: key, on: stream, reply: reply)
+        server.clock.after(.seconds(30)) { [weak stream] in
+            guard let reply = stream?.dialback.verifications.removeValue(forKey: request) else { return }
+            reply(.error(StanzaError(.remoteServerTimeout, .wait, "The authoritative server did not answer.")))
+        }
+    }
+
+    // MARK: Trust
+
+    func judge(
+        _ stream: ServerStream, claims pair: DomainPair, at target: DialTarget? = nil,
+        completion: @escaping @ServerActor (Judgement) -> Void
+    ) {
+        judgement.judge(stream, claims: pair, at: target, completion: completion)
+    }
+
+    /// How a connection to a peer is secured: it is shown the certificate of the domain that speaks to it.
+    func tlsClient(for pair: DomainPair, direct: Bool) throws -> TLSClient {
+        let name = pair.localJID.asciiDomain
+        let identity = server.identities.context(for: name) ?? server.identities.fallback
+        let id = identity.map { ObjectIdentifier($0) }
+        let context: TLSContext
+        if let cached = clients[pair.local], cached.identity == id {
+            context = cached.context
+        } else {
+            context = try TLSContext.client(presenting: identity)
+            clients[pair.local] = (id, context)
+        }
+        return TLSClient(
+            context, serverName: pair.remoteJID.asciiDomain, applicationProtocols: direct ? ["xmpp-server"] : [])
+    }
+
+    func hasCertificate(_ domain: String) -> Bool {
+        let name = JID(unchecked: nil, domainpart: domain, resourcepart: nil).asciiDomain
+        return server.identities.context(for: name) != nil || server.identities.fallback != nil
+    }
+
+    /// How a connection of a peer is secured that wants this domain.
+    func tlsServer(for domain: String?) -> TLSServer? {
+        guard let domain, hasCertificate(domain) else { return nil }
+        if let server = servers[domain] { return server }
+        let name = JID(unchecked: nil, domainpart: domain, resourcepart: nil).asciiDomain
+        let made = try? TLSServer(server.identities, requestsClientCertificate: true, defaultName: name)
+        servers[domain] = made
+        return made
+    }
+
+    // MARK: Notes
+
+    /// A peer was not believed: the administrator may want to know why.
+    func note(refused pair: DomainPair, _ problem: String, _ stream: ServerStream) {
+        refusals.note(pair, problem, isOurs: false, at: server.clock.date)
+    }
+
+    func streamEnded(_ stream: ServerStream, by error: StreamError) {
+        stream.log.info(
+            "The peer ended the stream", metadata: ["reason": "\(error.condition.rawValue): \(error.text ?? "")"])
+    }
+
+    func trace(_ stream: ServerStream, _ direction: String, _ bytes: UnsafeRawBufferPointer) {
+        guard let pair = stream.pair, server.isTraced(pair.remoteJID) else { return }
+        let xml = String(decoding: bytes, as: UTF8.self)
+        stream.log.notice("Trace", metadata: ["direction": "\(direction)", "xml": "\(xml)"])
+    }
+
+    // MARK: Coming back
+
+    func markLost(_ pair: DomainPair) { lostPairs.insert(pair) }
+
+    func wasLost(_ pair: DomainPair) -> Bool { lostPairs.contains(pair) }
+
+    /// A peer that was away is back: whoever has contacts or occupants there looks what became of them.
+    func returned(_ pair: DomainPair) {
+        lostPairs.remove(pair)
+        host(pair.local)?.hooks.peerReturned.notify(PeerEvent(domain: pair.remote))
+    }
+
+    // MARK: Upkeep
+
+    /// Closes what nobody has used for a while, and lets go of routes without anything to say.
+    func sweep() {
+        let now = server.clock.now
+        for stream in Array(streams.values) {
+            if stream.trusted.isEmpty, stream.routes.isEmpty, !stream.isInitiator,
+                now - stream.startedAt > options.authenticationTime
+            {
+                stream.close(StreamError(.connectionTimeout, "Authentication took too long."))
+            } else if now - max(stream.lastStanza, stream.startedAt) > options.idleTime,
+                stream.acknowledgements.pending == 0
+            {
+                stream.close(reason: "idle")
+            }
+        }
+        for (pair, route) in routes where now - route.lastUse > options.idleTime {
+            if case .idle = route.state, route.queue.isEmpty { routes[pair] = nil }
+        }
+    }
+
+    /// Ends the streams of domains that are not served any more. RFC 6120 §4.9.3.5.
+    func endStreamsOfLostHosts() {
+        for stream in Array(streams.values) {
+            guard let pair = stream.pair, !serves(pair.local) else { continue }
+            stream.close(StreamError(.hostGone))
+        }
+        servers = [:]
+    }
+
+    /// Ends all streams; what waits stays on disk.
+    func stop() {
+        isStopping = true
+        for stream in Array(streams.values) { stream.close(StreamError(.systemShutdown)) }
+        for route in routes.values { route.stop() }
+        routes = [:]
+        store.flush()
+    }
+}
+
+/// What did not work lately, by domain, for administrators.
+struct Refusals {
+    struct Entry: Sendable {
+        let reason: String
+        /// Whether it was this server that could not, or did not want to, connect.
+        let isOurs: Bool
+        let date: Timestamp
+        var count: Int
+    }
+
+    private(set) var entries: [String: Entry] = [:]
+    private static let limit = 500
+
+    mutating func note(_ pair: DomainPair, _ reason: String, isOurs: Bool, at date: Timestamp) {
+        if entries.count >= Self.limit, entries[pair.remote] == nil,
+            let oldest = entries.min(by: { $0.value.date < $1.value.date })
+        {
+            entries[oldest.key] = nil
+        }
+        let count = (entries[pair.remote]?.count ?? 0) + 1
+        entries[pair.remote] = Entry(reason: reason, isOurs: isOurs, date: date, count: count)
+    }
+
+    mutating func forget(_ domain: String) { entries[domain] = nil }
+}

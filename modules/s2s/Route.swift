@@ -1,0 +1,242 @@
+import ServerKit
+
+/// The way from a domain served here to one that is not: what waits to be sent, and the stream that carries it.
+///
+/// A stanza stays in the queue until the peer has acknowledged it; when a stream is lost, the next one begins with
+/// what the peer may not have got. Messages that must not be lost lie on disk meanwhile (``QueueStore``).
+@ServerActor
+final class Route {
+    enum State {
+        /// There is nothing to send.
+        case idle
+        /// A stream is being opened.
+        case connecting
+        /// A stream carries what there is.
+        case open(ServerStream)
+        /// The last attempt failed, and the next one follows when the action is due.
+        case waiting(ScheduledAction)
+    }
+
+    struct Item {
+        var stanza: Stanza
+        /// When it came, by the server's clock.
+        let time: Duration
+        /// Its name on disk.
+        let stored: String?
+        let size: Int
+    }
+
+    let pair: DomainPair
+    private(set) var state = State.idle
+    private(set) var queue: ArraySlice<Item> = []
+    /// How many of the queue the present stream has carried.
+    private var sent = 0
+    /// What the queue takes, in bytes.
+    private(set) var size = 0
+    /// Attempts that failed since a stream was open.
+    private(set) var failures = 0
+    /// Since when the peer cannot be reached.
+    private(set) var failingSince: Duration?
+    /// What was wrong the last time.
+    private(set) var lastFailure: DialFailure?
+    private(set) var lastUse: Duration
+    private var isPumping = false
+    private unowned let federation: Federation
+
+    init(_ pair: DomainPair, _ federation: Federation) {
+        self.pair = pair
+        self.federation = federation
+        lastUse = federation.server.clock.now
+    }
+
+    private var clock: any ServerClock { federation.server.clock }
+
+    var stream: ServerStream? {
+        if case .open(let stream) = state { stream } else { nil }
+    }
+
+    // MARK: Sending
+
+    /// Sends a stanza now, or when there is a stream.
+    func send(_ stanza: Stanza) {
+        let now = clock.now
+        lastUse = now
+        // Nobody is made to wait for a peer that cannot be reached, and no messenger wears out its door.
+        if case .waiting = state, let failure = lastFailure, !failure.isTemporary || !Self.mayWait(stanza) {
+            return federation.bounce(stanza, failure.error)
+        }
+        let size = stanza.estimatedSize
+        guard queue.count < federation.options.queueLength, self.size + size <= federation.options.queueSize else {
+            return federation.bounce(
+                stanza, .resourceConstraint("Too much waits to be sent to \(pair.remote)."))
+        }
+        let stored = federation.store.keep(stanza, for: pair)
+        append(Item(stanza: stanza, time: now, stored: stored, size: size))
+    }
+
+    /// Takes up what an earlier run of the server left.
+    func restore(_ items: [Item]) {
+        for item in items { append(item) }
+    }
+
+    private func append(_ item: Item) {
+        queue.append(item)
+        size += item.size
+        switch state {
+        case .open: pump()
+        case .idle: connect()
+        case .connecting, .waiting: break
+        }
+    }
+
+    /// Messages and subscriptions wait for a peer that comes back soon; a request or a status has no use later.
+    private static func mayWait(_ stanza: Stanza) -> Bool {
+        switch stanza {
+        case .message: true
+        case .iq: false
+        case .presence(let presence):
+            switch presence.kind {
+            case .subscribe, .subscribed, .unsubscribe, .unsubscribed: true
+            case .available, .unavailable, .probe, .error: false
+            }
+        }
+    }
+
+    /// Bytes that may wait for a peer that reads slowly, beside the queue.
+    private static let backlogLimit = 524_288
+
+    /// Gives the stream what it has not carried yet, no more than it takes.
+    private func pump() {
+        guard case .open(let stream) = state, !isPumping else { return }
+        isPumping = true
+        defer { isPumping = false }
+        let now = clock.now
+        while sent < queue.count, !stream.isClosing {
+            guard stream.transport.backlog < Self.backlogLimit else {
+                clock.after(.milliseconds(50)) { [weak self] in self?.pump() }
+                return
+            }
+            let item = queue[queue.startIndex + sent]
+            sent += 1
+            stream.send(stamped(item, now))
+            stream.acknowledgements.sent(for: self)
+        }
+    }
+
+    /// Messages say when they were sent, if that is some time ago. XEP-0203 §3.
+    private func stamped(_ item: Item, _ now: Duration) -> Stanza {
+        guard case .message(var message) = item.stanza, now - item.time > .seconds(5), !message.isError,
+            message.delay(by: pair.localJID) == nil
+        else { return item.stanza }
+        let stamp = clock.date.advanced(by: item.time - now)
+        message.payload.append(Delay(stamp: stamp, from: pair.localJID).element)
+        return .message(message)
+    }
+
+    /// The peer has the first of what was sent.
+    func acknowledged() {
+        guard sent > 0, let item = queue.popFirst() else { return }
+        sent -= 1
+        size -= item.size
+        if queue.isEmpty { queue = [] }
+        if let stored = item.stored { federation.store.forget(stored, for: pair) }
+    }
+
+    // MARK: The stream
+
+    private func connect() {
+        state = .connecting
+        federation.connect(self)
+    }
+
+    /// Uses a stream that is authenticated for the pair, unless there is one.
+    func open(_ stream: ServerStream) {
+        guard !stream.isClosing else { return }
+        switch state {
+        case .open: return
+        case .waiting(let action): action.cancel()
+        case .idle, .connecting: break
+        }
+        let wasUnreachable = failingSince != nil || federation.wasLost(pair)
+        state = .open(stream)
+        failures = 0
+        failingSince = nil
+        lastFailure = nil
+        sent = 0
+        stream.attach(self)
+        pump()
+        if wasUnreachable { federation.returned(pair) }
+    }
+
+    /// The stream has ended. What the peer may not have got goes over the next one.
+    func lost(_ stream: ServerStream, _ reason: String) {
+        guard case .open(let current) = state, current === stream else { return }
+        state = .idle
+        // Of a request that was sent nobody knows whether it was carried out: it is not sent twice.
+        let undecided = queue.prefix(sent)
+        queue = queue.dropFirst(sent)
+        let kept = undecided.filter { Self.isWorthRepeating($0.stanza) }
+        queue = ArraySlice(kept) + queue
+        size = queue.reduce(0) { $0 + $1.size }
+        sent = 0
+        for item in undecided where !Self.isWorthRepeating(item.stanza) {
+            federation.bounce(
+                item.stanza, StanzaError(.remoteServerTimeout, .wait, "The connection to \(pair.remote) was lost."))
+        }
+        federation.markLost(pair)
+        if queue.isEmpty { return }
+        failingSince = clock.now
+        // A peer that was there a moment ago is likely to come back.
+        retry(after: .milliseconds(Int64.random(in: 50...500)))
+    }
+
+    private static func isWorthRepeating(_ stanza: Stanza) -> Bool {
+        switch stanza {
+        case .iq(let iq): !iq.isRequest
+        case .message, .presence: true
+        }
+    }
+
+    /// No stream could be opened.
+    func failed(_ failure: DialFailure) {
+        guard case .connecting = state else { return }
+        let now = clock.now
+        failures += 1
+        failingSince = failingSince ?? now
+        lastFailure = failure
+        let isOver = !failure.isTemporary || now - (failingSince ?? now) >= federation.options.patience
+        let refused = queue.filter { isOver || !Self.mayWait($0.stanza) }
+        queue = ArraySlice(queue.filter { !isOver && Self.mayWait($0.stanza) })
+        size = queue.reduce(0) { $0 + $1.size }
+        sent = 0
+        retry(after: pause)
+        for item in refused {
+            if let stored = item.stored { federation.store.forget(stored, for: pair) }
+            federation.bounce(item.stanza, failure.error)
+        }
+    }
+
+    /// Longer after each failure, and never the same: servers that lost one peer do not come back in step.
+    private var pause: Duration {
+        let seconds = min(Double(1 << min(failures, 10)), 300)
+        return .milliseconds(Int64(seconds * Double.random(in: 500...1_000)))
+    }
+
+    private func retry(after pause: Duration) {
+        state = .waiting(
+            clock.after(pause) { [weak self] in
+                guard let self, case .waiting = self.state else { return }
+                self.state = .idle
+                if !self.queue.isEmpty { self.connect() }
+            })
+    }
+
+    /// Gives up what waits, because the module is unloaded. What lies on disk stays.
+    func stop() {
+        if case .waiting(let action) = state { action.cancel() }
+        state = .idle
+        queue = []
+        size = 0
+        sent = 0
+    }
+}
