@@ -14,7 +14,7 @@ import Testing
             """
             hosts: { localhost: {} }
             data_directory: \(folder.path)
-            listen: { c2s: "127.0.0.1:0", c2s_tls: off }
+            listen: { c2s: "127.0.0.1:0", c2s_tls: off, s2s: off, s2s_tls: off }
             """, to: path)
     }
 

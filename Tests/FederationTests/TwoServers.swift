@@ -11,8 +11,10 @@ final class TwoServers {
     let montague: Stage
     let capulet: Stage
     let names: TestNames
+    private let certificates: TestCertificates
 
-    init(_ montague: Stage, _ capulet: Stage, _ names: TestNames) {
+    init(_ montague: Stage, _ capulet: Stage, _ names: TestNames, _ certificates: TestCertificates) {
+        self.certificates = certificates
         self.montague = montague
         self.capulet = capulet
         self.names = names
@@ -36,11 +38,20 @@ final class TwoServers {
 
     /// Until what travels has arrived.
     func settle() async {
-        for _ in 0..<40 {
+        for _ in 0..<16 {
             await montague.settle()
             await capulet.settle()
             try? await ServerActor.loop.scheduleTask(in: .milliseconds(2)) {}.futureResult.get()
         }
+    }
+
+    /// Somebody who connects to Montague's server.
+    ///
+    /// - Parameter domain: whose certificate it has; nil for none.
+    func rawPeer(with domain: String? = "capulet.example") async throws -> RawPeer {
+        let port = montague.server.listening["s2s"]?.first?.port ?? 0
+        let path = domain.map { certificates.files(of: $0) }
+        return try await RawPeer.connect(to: port, certificate: path)
     }
 
     /// The DNS says where the two are now.
@@ -81,6 +92,11 @@ struct TestCertificates {
         let other = try SelfSignedCertificate.generate(hosts: ["other.example"], directory: path)
         trusted += Self.read(other.certificate)
         Self.write(trusted, to: "\(path)/trusted.pem")
+    }
+
+    func files(of domain: String) -> (chain: String, key: String) {
+        let base = domain == "other.example" ? "\(path)/\(domain)" : "\(path)/\(domain)/\(domain)"
+        return (base + ".crt", base + ".key")
     }
 
     func remove() {
@@ -146,7 +162,7 @@ func playBetweenServers(
         montague in
         try await play(modules: modules, config: config("capulet.example"), driver: drivers.capulet, names: names) {
             capulet in
-            let servers = TwoServers(montague, capulet, names)
+            let servers = TwoServers(montague, capulet, names, certificates)
             try await montague.server.finishStartUp()
             try await capulet.server.finishStartUp()
             servers.announce()

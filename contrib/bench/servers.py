@@ -181,7 +181,8 @@ class Martlet(Server):
                         f"hosts: {{ {DOMAIN}: {{}} }}\n"
                         + (f"components: {{ conference.{DOMAIN}: {{ module: muc, max_rooms: 100000, {rooms} }} }}\n"
                            if "muc" in variant else "") +
-                        f'listen: {{ c2s: "127.0.0.1:{self.c2s}", c2s_tls: "127.0.0.1:{self.c2s_tls}" }}\n'
+                        f'listen: {{ c2s: "127.0.0.1:{self.c2s}", c2s_tls: "127.0.0.1:{self.c2s_tls}", '
+                        f's2s: off, s2s_tls: off }}\n'
                         "modules:\n" + "".join(f"  {line}\n" for line in modules))
         return path
 

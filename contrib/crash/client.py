@@ -139,7 +139,7 @@ class Server:
         self.config = folder / "martlet.yaml"
         self.config.write_text(
             f"data_directory: {folder}/data\ncertificates: {folder}/certificates\nhosts: {{ {domain}: {{}} }}\n"
-            f"listen: {{ c2s: off, c2s_tls: \"127.0.0.1:{port}\" }}\n{extra}")
+            f"listen: {{ c2s: off, c2s_tls: \"127.0.0.1:{port}\", s2s: off, s2s_tls: off }}\n{extra}")
         (folder / "data").mkdir()
         self.process = None
 

@@ -13,6 +13,7 @@ struct Survival: RoomFeature {
         rooms.doubtsArose = { caretaker.scheduleDoubts() }
         rooms.upkeep.append { caretaker.checkForGhosts() }
         host.finishBeforeStop { rooms.isWaiting }
+        host.observe(.peerReturned) { event in caretaker.check(event.domain) }
         host.onUnload { caretaker.leave() }
         caretaker.begin()
     }
@@ -40,6 +41,13 @@ private final class Caretaker {
     init(_ host: ModuleHost, _ rooms: Rooms) {
         self.host = host
         self.rooms = rooms
+    }
+
+    /// A server that could not be reached is there again, maybe without its clients.
+    func check(_ domain: String) {
+        for room in rooms.loaded.values {
+            for session in room.sessions where session.jid.domainpart == domain { room.probe(session) }
+        }
     }
 
     // MARK: After the start

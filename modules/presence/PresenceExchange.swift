@@ -38,6 +38,12 @@ final class PresenceExchange: Module {
         host.observe(.resourceUnavailable) { self.becameUnavailable($0.resource, $0.presence) }
         host.observe(.resourceClosed) { self.takeBackDirectedPresence(of: $0.resource, nil) }
         host.filter(.iqArrived) { self.admit($0) }
+        host.observe(.peerReturned) { event in
+            // Whoever is there may have forgotten who is here, and the other way round. RFC 6121 §4.3.
+            for account in host.accounts.loadedAccounts where !account.availableResources.isEmpty {
+                self.revealPresence(of: account) { $0.domainpart == event.domain }
+            }
+        }
         host.provide((any PresenceBroadcast).self, self)
         host.keepWithSession(Directed.self)
     }

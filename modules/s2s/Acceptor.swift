@@ -7,6 +7,8 @@ final class Acceptor: StreamNegotiator {
     private let federation: Federation
     /// The domain that the peer says it is; not to be trusted before it has proved it.
     private var claimed: String?
+    /// The domain here that it wants.
+    private var local: String?
     private var verdict: Judgement?
     private var attempts = 0
 
@@ -32,6 +34,10 @@ final class Acceptor: StreamNegotiator {
         // RFC 6120 §4.9.3.6, §4.9.3.7
         guard let to else { throw StreamError(.improperAddressing, "The stream header needs a \"to\".") }
         guard federation.serves(to) else { throw StreamError(.hostUnknown, "\(to) is not served here.") }
+        guard local == nil || local == to else {
+            throw StreamError(.hostUnknown, "The stream was opened for \(local ?? "").")
+        }
+        local = to
         claimed = JID.domain(from)
         if from != nil, claimed == nil { throw StreamError(.invalidFrom) }
         if let old = stream.pair, old.local != to || !stream.trusted.isEmpty && old.remote != claimed {
@@ -88,7 +94,7 @@ final class Acceptor: StreamNegotiator {
     }
 
     private func startTLS() throws(StreamError) {
-        guard !stream.transport.isSecure, let server = federation.tlsServer(for: stream.pair?.local) else {
+        guard !stream.transport.isSecure, let server = federation.tlsServer(for: local) else {
             stream.send(Element("failure", .startTLS))
             return stream.close()
         }

@@ -288,7 +288,9 @@ final class Federation: Entity {
 
     // MARK: Coming back
 
-    func markLost(_ pair: DomainPair) { lostPairs.insert(pair) }
+    func markLost(_ pair: DomainPair) {
+        if lostPairs.count < 10_000 { lostPairs.insert(pair) }
+    }
 
     func wasLost(_ pair: DomainPair) -> Bool { lostPairs.contains(pair) }
 

@@ -41,6 +41,9 @@ final class Route {
     private(set) var lastFailure: DialFailure?
     private(set) var lastUse: Duration
     private var isPumping = false
+    /// Whether a stream is to be opened even with nothing to say: the last one was lost, and whoever is at the other end
+    /// may have forgotten what it was told.
+    private var wantsReturn = false
     private unowned let federation: Federation
 
     init(_ pair: DomainPair, _ federation: Federation) {
@@ -162,6 +165,7 @@ final class Route {
         failures = 0
         failingSince = nil
         lastFailure = nil
+        wantsReturn = false
         sent = 0
         stream.attach(self)
         pump()
@@ -183,8 +187,11 @@ final class Route {
             federation.bounce(
                 item.stanza, StanzaError(.remoteServerTimeout, .wait, "The connection to \(pair.remote) was lost."))
         }
-        federation.markLost(pair)
-        if queue.isEmpty { return }
+        if !stream.endedWell {
+            federation.markLost(pair)
+            wantsReturn = true
+        }
+        guard !queue.isEmpty || wantsReturn else { return }
         failingSince = clock.now
         // A peer that was there a moment ago is likely to come back.
         retry(after: .milliseconds(Int64.random(in: 50...500)))
@@ -209,6 +216,7 @@ final class Route {
         queue = ArraySlice(queue.filter { !isOver && Self.mayWait($0.stanza) })
         size = queue.reduce(0) { $0 + $1.size }
         sent = 0
+        if isOver { wantsReturn = false }
         retry(after: pause)
         for item in refused {
             if let stored = item.stored { federation.store.forget(stored, for: pair) }
@@ -227,7 +235,7 @@ final class Route {
             clock.after(pause) { [weak self] in
                 guard let self, case .waiting = self.state else { return }
                 self.state = .idle
-                if !self.queue.isEmpty { self.connect() }
+                if !self.queue.isEmpty || self.wantsReturn { self.connect() }
             })
     }
 

@@ -68,6 +68,9 @@ final class ServerStream: StreamEndpoint {
     private var onEnd: [@ServerActor (String) -> Void] = []
     /// Why it ends, as far as is known.
     private var reason: String?
+    /// Whether one of the two ended it in order: then both know what they told each other.
+    private(set) var endedWell = false
+    private var isLost = false
 
     init(_ federation: Federation, transport: any StreamTransport, isInitiator: Bool) {
         self.federation = federation
@@ -320,6 +323,7 @@ final class ServerStream: StreamEndpoint {
             let id = isInitiator ? nil : RandomToken.make()
             sendHeader(from: pair?.local ?? "", to: pair?.remote, id: id)
         }
+        endedWell = error == nil && !isLost
         if let error {
             log.info("Stream error", metadata: ["reason": "\(text ?? "")"])
             send(error.element)
@@ -333,6 +337,7 @@ final class ServerStream: StreamEndpoint {
     }
 
     private func endByError(_ error: StreamError) {
+        isLost = true
         reason = "The peer ended the stream: \(error.condition.rawValue)" + (error.text.map { " (\($0))" } ?? "")
         federation.streamEnded(self, by: error)
         close()
@@ -340,7 +345,10 @@ final class ServerStream: StreamEndpoint {
     }
 
     private func endByPeer() {
-        if !isClosing { server.encode({ $0.raw("</stream:stream>") }, to: write) }
+        if !isClosing {
+            endedWell = !isLost
+            server.encode({ $0.raw("</stream:stream>") }, to: write)
+        }
         endTransport()
     }
 
@@ -364,5 +372,15 @@ final class ServerStream: StreamEndpoint {
         for body in onEnd { body(reason) }
         onEnd = []
         return true
+    }
+}
+
+// MARK: - For tests
+
+extension ServerStream {
+    /// Loses the connection without a word.
+    func breaks() {
+        connectionLost("broken")
+        transport.close()
     }
 }

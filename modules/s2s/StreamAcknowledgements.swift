@@ -78,6 +78,8 @@ final class StreamAcknowledgements {
             stream.send(Element("enabled", .sm))
             means = .streamManagement
             acknowledged = 0
+            // The peer has said how it counts: stanzas may go back. XEP-0288 §2.2.
+            if let pair = stream.pair { stream.federation.usable(stream, pair) }
         case "enabled":
             guard stream.isInitiator, case .streamManagement = means, received == nil else { return }
             received = 0

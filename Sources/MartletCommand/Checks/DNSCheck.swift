@@ -20,6 +20,8 @@ struct DNSCheck {
         for host in configuration.hosts {
             check(host.name, "_xmpp-client._tcp", configuration.listen["c2s"] ?? [], &findings)
             check(host.name, "_xmpps-client._tcp", configuration.listen["c2s_tls"] ?? [], &findings)
+            check(host.name, "_xmpp-server._tcp", configuration.listen["s2s"] ?? [], &findings)
+            check(host.name, "_xmpps-server._tcp", configuration.listen["s2s_tls"] ?? [], &findings)
         }
         for component in configuration.components { check(component.name, &findings) }
         return findings
@@ -84,7 +86,7 @@ struct DNSCheck {
         }
     }
 
-    /// Without service records clients try the domain's own address on the usual port. RFC 6120 §3.2.2.
+    /// Without service records clients and servers try the domain's own address on the usual port. RFC 6120 §3.2.2.
     private func checkFallback(_ host: String, _ service: String, _ port: UInt16, _ findings: inout Findings) {
         let record = "\(service).\(host). 3600 IN SRV 5 0 \(port) \(host)."
         if service.hasPrefix("_xmpps") {
@@ -92,13 +94,14 @@ struct DNSCheck {
             return findings.hint("\(host) does not announce TLS from the start. The record would be: \(record)")
         }
         let known = addresses(host)
+        let (peers, usual): (String, UInt16) = service.hasPrefix("_xmpp-server") ? ("other servers", 5269) : ("clients", 5222)
         if known.isEmpty {
             findings.problem("\(host) has neither a service record nor an address. A record would be: \(record)")
-        } else if port != 5222 {
-            findings.problem("\(host) has no service record, and clients try port 5222. Add: \(record)")
+        } else if port != usual {
+            findings.problem("\(host) has no service record, and \(peers) try port \(usual). Add: \(record)")
         } else {
             findings.fine(
-                "\(host) has no service record; clients use its address (\(known.joined(separator: ", "))), port 5222.")
+                "\(host) has no service record; \(peers) use its address (\(known.joined(separator: ", "))), port \(usual).")
         }
     }
 

@@ -75,6 +75,9 @@ struct DemoStage {
         listen:
           c2s: ["127.0.0.1:\(ports.c2s)", "[::1]:\(ports.c2s)"]
           c2s_tls: ["127.0.0.1:\(ports.tls)", "[::1]:\(ports.tls)"]
+          s2s: off
+          s2s_tls: off
+        modules: { s2s: off }
 
         """
     }

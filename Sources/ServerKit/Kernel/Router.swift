@@ -11,7 +11,7 @@ public protocol Entity: AnyObject {
 public final class Router {
     private var domains: [String: any Entity] = [:]
     /// Where stanzas for other domains go.
-    private(set) var elsewhere: (any Entity)?
+    public private(set) var elsewhere: (any Entity)?
     /// The fence of the peer whose stanza is being handled.
     public private(set) var fence: DurabilityFence?
 

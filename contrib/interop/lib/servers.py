@@ -91,7 +91,7 @@ modules:
     services:
       - {{ type: stun, host: turn.{self.domain}, port: {TURN_PORT} }}
       - {{ type: turn, host: turn.{self.domain}, port: {TURN_PORT} }}
-listen: {{ c2s: {PORTS[0]}, c2s_tls: {PORTS[1]} }}
+listen: {{ c2s: {PORTS[0]}, c2s_tls: {PORTS[1]}, s2s: off, s2s_tls: off }}
 """)
 
     @property
