@@ -51,7 +51,8 @@ let package = Package(
             swiftSettings: strict),
         .target(name: "PubSub", dependencies: ["ServerKit"], path: "modules/pubsub", swiftSettings: strict),
         .target(name: "MUC", dependencies: ["ServerKit"], path: "modules/muc", swiftSettings: strict),
-        .target(name: "Federation", dependencies: ["ServerKit"] + nio, path: "modules/s2s", swiftSettings: strict),
+        .target(
+            name: "Federation", dependencies: ["ServerKit", .product(name: "NIOHTTP1", package: "swift-nio")] + nio, path: "modules/s2s", swiftSettings: strict),
         .target(
             name: "Modules", dependencies: ["ServerKit", "StorageMemory", "StorageSQLite", "PubSub", "MUC", "Federation"] + nio,
             path: "modules", exclude: ["storage-memory", "storage-sqlite", "pubsub", "muc", "s2s"], swiftSettings: strict),

@@ -14,6 +14,7 @@ struct FederationOptions: ModuleOptions {
     let queueSize: Int
     let keepsQueues: Bool
     let isForGuests: Bool
+    let usesPOSH: Bool
 
     init(_ config: inout OptionReader) {
         let general: PeerPolicy = config.choice(
@@ -77,6 +78,8 @@ struct FederationOptions: ModuleOptions {
         keepsQueues = config.bool(
             "keep_queues", default: true,
             "Whether messages that wait for other servers are on disk, so that a crash loses none.")
+        usesPOSH = config.bool(
+            "posh", default: true, "Whether a domain's web server may vouch for its certificate (RFC 7711).")
         isForGuests = config.bool(
             "guests", default: false, "Whether users of anonymous hosts may write to other servers.")
     }

@@ -17,6 +17,9 @@ enum Judgement: Sendable {
 final class PeerJudge {
     private unowned let federation: Federation
     private var trust: TLSTrust?
+    private lazy var posh = POSH(federation)
+    /// The resolver, which knows whether it can validate; nil in tests.
+    private var resolver: DNSResolver? { federation.dns as? DNSResolver }
 
     init(_ federation: Federation) {
         self.federation = federation
@@ -42,11 +45,39 @@ final class PeerJudge {
             return completion(.invalid("The connection is not secured."))
         }
         let settings = federation.policies.settings(of: pair.remote)
+        let host = pair.remoteJID.asciiDomain
+        let chain = tls.peerChain
+        let service = ServiceFinder.Kind.server.service
         let records: [TLSARecord] = if case .records(let records)? = target?.tlsa { records } else { [] }
-        let verdict = tls.judgePeer(
-            trust: trust, host: pair.remoteJID.asciiDomain, service: ServiceFinder.Kind.server.service, tlsa: records,
-            pins: settings.pins)
-        completion(Judgement(verdict))
+        let place = target.flatMap { $0.endpoint.isSecure ? $0.endpoint.target : nil }
+        let verdict = chain.judge(
+            trust: trust, host: host, service: service, target: place, tlsa: records, pins: settings.pins)
+        // Pins and TLSA records leave nothing to ask.
+        guard case .invalid = verdict, settings.pins.isEmpty, records.isEmpty,
+            let certificate = tls.peerCertificates.first
+        else { return completion(Judgement(verdict)) }
+        let asksDNS = target == nil && resolver?.isValidating == true
+        let asksWeb = federation.options.usesPOSH && federation.policies.policy(for: pair.remote) == .secure
+        guard asksDNS || asksWeb else { return completion(Judgement(verdict)) }
+        Task { @ServerActor in
+            if asksDNS, let better = await self.judgeByDNS(chain, host) { return completion(better) }
+            if asksWeb, await self.posh.vouches(for: certificate, of: host, trust: trust) {
+                return completion(.valid("POSH"))
+            }
+            completion(Judgement(verdict))
+        }
+    }
+
+    /// A peer that connects presents what its own endpoints have, whose TLSA records DNSSEC vouches for. RFC 7673 §5.
+    private func judgeByDNS(_ chain: PeerChain, _ host: String) async -> Judgement? {
+        let finder = ServiceFinder(dns: federation.dns)
+        guard case .endpoints(let endpoints) = await finder.find(host) else { return nil }
+        for endpoint in endpoints.prefix(4) where endpoint.isSecure {
+            guard case .records(let records) = await finder.tlsa(for: endpoint), !records.isEmpty else { continue }
+            let verdict = chain.judge(trust: trust, host: host, target: endpoint.target, tlsa: records)
+            if verdict.isValid { return Judgement(verdict) }
+        }
+        return nil
     }
 }
 

@@ -5,7 +5,8 @@ public final class ServerToServer: Module {
     public static let info = ModuleInfo(
         "s2s", "Exchanges stanzas with other servers",
         implements: [
-            .rfc(6120), .rfc(7590), .xep(178, "1.2"), .xep(185, "1.0"), .xep(198, "1.6.3"), .xep(220, "1.1.1"),
+            .rfc(6120), .rfc(7590), .rfc(7673), .rfc(7711), .xep(178, "1.2"), .xep(185, "1.0"), .xep(198, "1.6.3"),
+            .xep(220, "1.1.1"),
             .xep(288, "1.0.1"), .xep(368, "1.1.0"),
         ], group: .core, scope: .server)
 
