@@ -93,7 +93,9 @@ public struct AddressFinder: Resolver, Sendable {
     /// Nothing: what is under way ends by itself, and is remembered for the next time.
     public func cancelQueries() {}
 
-    private func addresses(_ family: IPAddress.Family, _ host: String, _ port: Int) -> EventLoopFuture<[SocketAddress]> {
+    private func addresses(
+        _ family: IPAddress.Family, _ host: String, _ port: Int
+    ) -> EventLoopFuture<[SocketAddress]> {
         let dns = dns
         return loop.makeFutureWithTask { try await Self.find(host, port: port, family, dns).get() }
     }

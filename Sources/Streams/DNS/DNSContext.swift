@@ -84,7 +84,7 @@ final class DNSContext {
         for zone in settings.localZones {
             guard DNSName.isValid(zone) else { throw Failure(reason: "\"\(zone)\" is not the name of a zone.") }
             let name = zone.hasSuffix(".") ? zone : zone + "."
-            options += [("local-zone:", "\"\(name)\" transparent"), ("domain-insecure:", "\"\(name)\"")]
+            options += [("local-zone:", "\(name) transparent"), ("domain-insecure:", name)]
         }
         for (name, value) in options {
             try check(ub_ctx_set_option(pointer, name, value), "libunbound does not take \"\(name) \(value)\"")
@@ -127,23 +127,26 @@ final class DNSContext {
     /// - Parameter then: gets whether what came is certainly not valid. Must not ask anything.
     func probe(deadline: ContinuousClock.Instant, then: @escaping (_ isBogus: Bool) -> Void) {
         let dnskey: CInt = 48
-        start(Pending(self, deadline: deadline) { _, result in
-            then(result.map { $0.pointee.bogus != 0 } ?? false)
-        } giveUp: { _ in
-            then(false)
-        }, ".", dnskey)
+        start(
+            Pending(self, deadline: deadline) { _, result in
+                then(result.map { $0.pointee.bogus != 0 } ?? false)
+            } giveUp: { _ in
+                then(false)
+            }, ".", dnskey)
     }
 
     private func start(_ new: Pending, _ name: String, _ type: CInt) {
         let internet: CInt = 1
         let argument = Unmanaged.passUnretained(new).toOpaque()
-        let code = ub_resolve_async(pointer, name, type, internet, argument, { argument, code, result in
-            defer { ub_resolve_free(result) }
-            guard let argument else { return }
-            let pending = Unmanaged<Pending>.fromOpaque(argument).takeUnretainedValue()
-            pending.context.pending[pending.id] = nil
-            pending.finish(code, result)
-        }, &new.id)
+        let code = ub_resolve_async(
+            pointer, name, type, internet, argument,
+            { argument, code, result in
+                defer { ub_resolve_free(result) }
+                guard let argument else { return }
+                let pending = Unmanaged<Pending>.fromOpaque(argument).takeUnretainedValue()
+                pending.context.pending[pending.id] = nil
+                pending.finish(code, result)
+            }, &new.id)
         // Without the library's lock nothing has been called back yet, for that happens on this thread only.
         if code == 0 { pending[new.id] = new } else { new.finish(code, nil) }
     }
@@ -154,8 +157,9 @@ final class DNSContext {
     /// Gives up the questions that have waited for too long.
     func expire(_ now: ContinuousClock.Instant) {
         for (id, question) in pending where question.deadline <= now {
-            // Fails if the answer is there already, whose callback would then come without its question.
-            guard ub_cancel(pointer, id) == 0 else { continue }
+            // Whatever comes of it, there is no callback from now on: the library has forgotten the question already,
+            // or will drop the answer.
+            ub_cancel(pointer, id)
             pending[id] = nil
             question.giveUp("No resolver answered in time.")
         }

@@ -18,7 +18,9 @@ public final class DNSResolver: DNSLookup {
         guard DNSName.isValid(name) else { return DNSAnswer(.noSuchName) }
         return await withCheckedContinuation { continuation in
             worker.ask(
-                DNSQuestion(name: name, type: type, deadline: .now + settings.timeout) { continuation.resume(returning: $0) })
+                DNSQuestion(name: name, type: type, deadline: .now + settings.timeout) {
+                    continuation.resume(returning: $0)
+                })
         }
     }
 

@@ -88,16 +88,18 @@ final class DNSWorker: Sendable {
     private func begin() -> Bool {
         var thread = pthread_t()
         let retained = Unmanaged.passRetained(self)
-        let code = pthread_create(&thread, nil, { argument in
-            guard let argument else { return nil }
-            let worker = Unmanaged<DNSWorker>.fromOpaque(argument).takeRetainedValue()
-            // Signals are for the threads that expect them.
-            var all = sigset_t()
-            sigfillset(&all)
-            pthread_sigmask(SIG_SETMASK, &all, nil)
-            worker.run()
-            return nil
-        }, retained.toOpaque())
+        let code = pthread_create(
+            &thread, nil,
+            { argument in
+                guard let argument else { return nil }
+                let worker = Unmanaged<DNSWorker>.fromOpaque(argument).takeRetainedValue()
+                // Signals are for the threads that expect them.
+                var all = sigset_t()
+                sigfillset(&all)
+                pthread_sigmask(SIG_SETMASK, &all, nil)
+                worker.run()
+                return nil
+            }, retained.toOpaque())
         if code == 0 { pthread_detach(thread) } else { retained.release() }
         return code == 0
     }
@@ -112,6 +114,8 @@ final class DNSWorker: Sendable {
         var waiting: [DNSQuestion]?
         /// Whether it does not, once the probe has found out.
         var hasFailedProbe: Bool?
+        /// Whether it is to be replaced then.
+        var isOutdated = false
         /// When a resolver that does not is to be tried again.
         var probesAgain: ContinuousClock.Instant?
 
@@ -132,7 +136,9 @@ final class DNSWorker: Sendable {
             }
             guard !isClosed else { return finish(shelf, questions) }
             if let startsAnew { retire(shelf, evenIfFresh: startsAnew) }
-            if let time = shelf.contexts.probesAgain, time <= .now, !questions.isEmpty { retire(shelf, evenIfFresh: true) }
+            if let time = shelf.contexts.probesAgain, time <= .now, !questions.isEmpty {
+                retire(shelf, evenIfFresh: true)
+            }
             for question in questions { put(question, shelf) }
             wait(shelf)
             for context in shelf.contexts.all { context.expire(.now) }
@@ -173,6 +179,12 @@ final class DNSWorker: Sendable {
         let waiting = shelf.contexts.waiting ?? []
         shelf.contexts.waiting = nil
         shelf.contexts.hasFailedProbe = nil
+        if shelf.contexts.isOutdated {
+            shelf.contexts.isOutdated = false
+            shelf.contexts.current = nil
+            for question in waiting { put(question, shelf) }
+            return
+        }
         if hasFailed {
             shelf.contexts.current = nil
             shelf.contexts.probesAgain = .now + Self.probeInterval
@@ -186,8 +198,12 @@ final class DNSWorker: Sendable {
 
     /// Makes place for a new context; the one that is there goes when its questions are answered.
     private func retire(_ shelf: Shelf, evenIfFresh: Bool) {
-        // One that is being probed remembers nothing yet.
-        guard let context = shelf.contexts.current, shelf.contexts.waiting == nil else { return }
+        guard let context = shelf.contexts.current else { return }
+        guard shelf.contexts.waiting == nil else {
+            // It is being probed, and remembers nothing yet; what it has read may be outdated.
+            if evenIfFresh { shelf.contexts.isOutdated = true }
+            return
+        }
         guard evenIfFresh || context.madeAt + Self.freshness <= .now else { return }
         shelf.contexts.current = nil
         shelf.contexts.probesAgain = nil
@@ -205,7 +221,8 @@ final class DNSWorker: Sendable {
         if let deadline = contexts.compactMap(\.deadline).min() {
             let left = max(.zero, deadline - .now)
             // Rounded up, so that it has passed when this returns.
-            milliseconds = CInt(clamping: left.components.seconds * 1000 + left.components.attoseconds / 1_000_000_000_000_000 + 1)
+            milliseconds = CInt(
+                clamping: left.components.seconds * 1000 + left.components.attoseconds / 1_000_000_000_000_000 + 1)
         }
         guard poll(&polled, nfds_t(polled.count), milliseconds) > 0 else { return }
         if polled[0].revents != 0 {

@@ -7,8 +7,8 @@ public struct ServiceEndpoint: Sendable, Hashable {
     public let port: Int
     /// Whether TLS begins at once rather than by STARTTLS. XEP-0368 §5.
     public let isDirectTLS: Bool
-    /// Whether DNSSEC vouches for it that the domain is served here, so that the certificate may also be for the target.
-    /// RFC 7673 §4.1.
+    /// Whether DNSSEC vouches for it that the domain is served here, so that the certificate may also be for the
+    /// target. RFC 7673 §4.1.
     public let isSecure: Bool
 
     public init(target: String, port: Int, isDirectTLS: Bool = false, isSecure: Bool = false) {

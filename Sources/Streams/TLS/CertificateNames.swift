@@ -4,7 +4,8 @@ import XMPP
 
 /// The names by which servers of XMPP know each other, besides dNSNames. RFC 6120 §13.7.1.2.1.
 extension Certificate {
-    /// The SRV-IDs of the subject alternative name, `_xmpp-server.example.org` for instance, in lower case. RFC 4985 §2.
+    /// The SRV-IDs of the subject alternative name, `_xmpp-server.example.org` for instance, in lower case.
+    /// RFC 4985 §2.
     var serviceNames: [String] { otherNames(NID_SRVName).map { $0.lowercased() } }
 
     /// The XmppAddrs of the subject alternative name. RFC 6120 §13.7.1.4.

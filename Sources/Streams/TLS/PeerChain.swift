@@ -35,8 +35,8 @@ public struct PeerChain: Sendable {
     ///   - trust: the authorities to believe; nil for none.
     ///   - host: the domain in ASCII form. RFC 6120 §13.7.2.1.
     ///   - service: for SRV-IDs, `xmpp-server` or `xmpp-client`.
-    ///   - target: the host that secure SRV records led to, which the certificate may be for instead. Nil when they were
-    ///     not secure. RFC 7673 §4.1.
+    ///   - target: the host that secure SRV records led to, which the certificate may be for instead. Nil when they
+    ///     were not secure. RFC 7673 §4.1.
     ///   - tlsa: the usable TLSA records of the endpoint, given securely.
     ///   - pins: what the administrator has named for the peer.
     ///   - now: seconds since 1970.
@@ -74,9 +74,9 @@ public struct PeerChain: Sendable {
                 found = []
             case .daneTA:
                 var anchors = certificates.dropFirst().filter(record.matches)
-                if record.selector == .certificate, record.matching == .full, let anchor = Certificate(der: record.data) {
+                if record.selector == .certificate, record.matching == .full {
                     // It need not be presented. RFC 7671 §5.2.2.
-                    anchors.append(anchor)
+                    anchors += Certificate(der: record.data).map { [$0] } ?? []
                 }
                 guard !anchors.isEmpty, let trust = try? TLSTrust(anchors: anchors) else { continue }
                 found = examine(leaf, trust, question).problems
@@ -134,8 +134,8 @@ public struct PeerChain: Sendable {
             return .unknownAuthority(certificate?.subject ?? chain.last?.subject ?? "")
         case X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT, X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY,
             X509_V_ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE:
-            // Whether a single certificate lacks its issuer or comes from an unknown authority directly, it does not say;
-            // the former is the usual case.
+            // Whether a single certificate lacks its issuer or comes from an unknown authority directly, it does not
+            // say; the former is the usual case.
             return chain.count <= 1
                 ? .incompleteChain(issuer: leaf.issuer) : .unknownAuthority(chain.last?.issuer ?? leaf.issuer)
         default:

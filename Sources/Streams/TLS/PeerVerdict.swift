@@ -60,23 +60,26 @@ public enum PeerProblem: Sendable, Hashable, CustomStringConvertible {
         case .notYetValid(let time):
             "The certificate is not valid before \(calendarDay(time)). One of the two clocks may be wrong."
         case .wrongName(let host, let names):
-            "The certificate is not for \(host) but for \(list(names)). The peer needs one with \(host) among its names."
+            "The certificate is not for \(host) but for \(list(names)). "
+                + "The peer needs one with \(host) among its names."
         case .commonNameOnly(let host, let name):
             "The certificate has no subject alternative names, only the common name \(printable(name)), which does not "
                 + "count. The peer needs one with \(host) as dNSName."
         case .selfSigned:
-            "The certificate is self-signed. The peer needs one from an authority, or its fingerprint must be pinned here."
+            "The certificate is self-signed. "
+                + "The peer needs one from an authority, or its fingerprint must be pinned here."
         case .unknownAuthority(let name):
-            "The certificate comes from an authority that is not trusted here: \(printable(name)). The peer needs one from "
-                + "a public authority, or this one must be added to the trusted ones here."
+            "The certificate comes from an authority that is not trusted here: \(printable(name)). The peer needs one "
+                + "from a public authority, or this one must be added to the trusted ones here."
         case .incompleteChain(let issuer):
             "The peer presented its certificate without that of its issuer, \(printable(issuer)). It must present the "
                 + "whole chain (often in a file called fullchain)."
         case .issuerOutOfDate(let name):
-            "The certificate of an issuer, \(printable(name)), has expired or is not valid yet. The peer must replace it."
+            "The certificate of an issuer, \(printable(name)), has expired or is not valid yet. "
+                + "The peer must replace it."
         case .notInTLSA:
-            "The certificate is none of those that the domain's TLSA records tell of. The peer must publish a record for "
-                + "the one it uses."
+            "The certificate is none of those that the domain's TLSA records tell of. "
+                + "The peer must publish a record for the one it uses."
         case .notPinned(let fingerprint):
             "The certificate is none of those that are pinned here. If the peer has changed it, pin \(fingerprint)."
         case .other(let reason):
