@@ -36,6 +36,9 @@ final class Dialer {
     private unowned let federation: Federation
     private let finder: ServiceFinder
 
+    /// After how long no further place is tried.
+    private static let patience = Duration.seconds(90)
+
     init(_ federation: Federation) {
         self.federation = federation
         finder = ServiceFinder(dns: federation.dns)
@@ -63,8 +66,10 @@ final class Dialer {
         var steps: [String] = []
         var isTemporary = false
         var wasReached = false
+        let start = federation.server.clock.now
         for var target in targets {
-            if federation.isStopping { break }
+            // Those who list many places that do not answer keep nobody waiting for all of them.
+            if federation.isStopping || federation.server.clock.now - start > Self.patience { break }
             if target.endpoint.isSecure {
                 target.tlsa = await finder.tlsa(for: target.endpoint)
                 if case .failed(let reason)? = target.tlsa {

@@ -26,6 +26,7 @@ final class Federation: Entity {
     private var servers: [String: TLSServer] = [:]
     private var clients: [String: (identity: ObjectIdentifier?, context: TLSContext)] = [:]
     private(set) var refusals = Refusals()
+    private var lookedAnewAt: Duration?
 
     init(server: Server, options: FederationOptions, dns: any DNSLookup, log: Logger) {
         self.server = server
@@ -111,6 +112,7 @@ final class Federation: Entity {
     }
 
     private func dial(_ route: Route) {
+        if route.failingSince != nil { lookAnew(route.pair.remote) }
         Task { @ServerActor in
             let result = await self.dialer.dial(route.pair, authenticates: true)
             guard !self.isStopping else { return }
@@ -301,6 +303,25 @@ final class Federation: Entity {
     }
 
     // MARK: Upkeep
+
+    /// Whether peers have yet to acknowledge what they were sent: a server that stops in order waits a moment for them,
+    /// so that nothing has to be sent twice.
+    var isOwedAnswers: Bool {
+        var isOwed = false
+        for stream in streams.values where stream.acknowledgements.isReliable && stream.acknowledgements.pending > 0 {
+            stream.acknowledgements.hurry()
+            isOwed = true
+        }
+        return isOwed
+    }
+
+    /// A peer that could not be reached, or was lost, may have another address now.
+    private func lookAnew(_ domain: String) {
+        let now = server.clock.now
+        guard let resolver = dns as? DNSResolver, lookedAnewAt.map({ now - $0 > .seconds(5) }) ?? true else { return }
+        lookedAnewAt = now
+        resolver.forget(domain)
+    }
 
     /// Closes what nobody has used for a while, and lets go of routes without anything to say.
     func sweep() {

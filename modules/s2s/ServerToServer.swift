@@ -44,6 +44,7 @@ public final class ServerToServer: Module {
             federation.endStreamsOfLostHosts()
             host.startUp { try await self.openPorts() }
         }
+        host.finishBeforeStop { federation.isOwedAnswers }
         host.onStop { federation.stop() }
         host.every(.seconds(10)) { federation.sweep() }
         addCommands(host, federation)

@@ -151,6 +151,11 @@ final class StreamAcknowledgements {
         }
     }
 
+    /// Asks without waiting for more to ask about, for a server that is about to stop.
+    func hurry() {
+        if isReliable, !waiting.isEmpty, askedFor == nil { askNow() }
+    }
+
     /// Stanzas after which the peer is asked in any case.
     private static let unaskedLimit = 100
     private static let unpingedLimit = 500
@@ -225,7 +230,6 @@ final class AcknowledgingPings {
         next += 1
         let id = prefix + "\(next)"
         waiting[id] = (pair, reply)
-        stream.onEnd { [weak self] _ in self?.waiting[id] = nil }
         stream.federation.server.clock.after(.seconds(120)) { [weak self] in self?.waiting[id] = nil }
         let ping = IQ(.get, to: pair.remoteJID, from: pair.localJID, id: id) { Element("ping", "urn:xmpp:ping") }
         stream.send(.iq(ping))
