@@ -15,6 +15,7 @@ struct Administration: RoomFeature {
             guard !items.isEmpty else { throw StanzaError.badRequest("There is no item.") }
             let changes = try room.check(
                 try items.map { item throws(StanzaError) in try AdminItem(item) }, request.from)
+            try room.checkPace(ofChangeBy: request.from)
             room.carryOut(changes, actor: request.from)
             return nil
         }

@@ -16,7 +16,8 @@ extension Room {
     fileprivate func tellOccupants(of event: AffiliationEvent) {
         if event.witnesses == .everybody { return }
         let actor = event.actor.flatMap(nick(of:))
-        var (messages, deliveries): ([Audience: Message], [(to: JID, message: Message)]) = ([:], [])
+        var audiences: [Audience: Int] = [:]
+        var (messages, deliveries): ([Message], [(to: JID, index: Int)]) = ([], [])
         for viewer in reachableSessions {
             // XEP-0463 §5.2.2: no change is kept from those who count them.
             if event.wasHere, !viewer.knowsVersions { continue }
@@ -24,15 +25,19 @@ extension Room {
             let lists = viewer.occupant.standing.readableLists(settings)
             guard lists.shown(event.old) != lists.shown(event.new) else { continue }
             let audience = Audience(lists: lists, knowsVersions: viewer.knowsVersions)
-            let message = messages[audience] ?? notice(of: event, for: audience, actor: actor)
-            messages[audience] = message
-            deliveries.append((viewer.jid, message))
+            let index = audiences[audience] ?? messages.count
+            if index == messages.count {
+                messages.append(notice(of: event, for: audience, actor: actor))
+                audiences[audience] = index
+            }
+            deliveries.append((viewer.jid, index))
         }
         guard !deliveries.isEmpty else { return }
-        outbox.send {
-            for var delivery in deliveries {
-                delivery.message.to = delivery.to
-                self.router.route(delivery.message)
+        outbox.send(size: deliveries.count) { [messages, deliveries] in
+            for (to, index) in deliveries {
+                var message = messages[index]
+                message.header.to = to
+                self.router.route(message)
             }
         }
     }

@@ -134,10 +134,11 @@ extension Room {
     }
 }
 
-/// A presence that tells of a change, as those get it who know versions: made once for each set of lists.
+/// What a presence says to those who get it: made once for its occupant, for those who see real JIDs and for the others.
+/// One that tells of a change says more to those who know versions, which is made once for each set of lists.
 @ServerActor
-struct VersionedPayloads {
-    enum Variant: Hashable {
+struct PresencePayloads {
+    enum Variant: Int {
         case own, open, hidden
     }
 
@@ -146,24 +147,51 @@ struct VersionedPayloads {
         let variant: Variant
     }
 
-    let room: Room
-    let step: AffiliationStep?
-    private var made: [Key: Element] = [:]
+    /// The choice of those who get nothing.
+    nonisolated static let nothing = UInt8.max
+
+    private let room: Room
+    private let step: AffiliationStep?
+    /// At most as many as there are variants, without lists and with each set of them.
+    private(set) var made: [Element] = []
+    private var plain: (own: UInt8, open: UInt8, hidden: UInt8) = (nothing, nothing, nothing)
+    private var versioned: [Key: UInt8] = [:]
 
     init(room: Room, step: AffiliationStep?) {
         self.room = room
         self.step = step
     }
 
-    mutating func payload(_ payload: Element, _ variant: Variant, for viewer: Occupant.Session) -> Element {
-        guard let step, viewer.knowsVersions else { return payload }
+    /// What a viewer gets, as its place in ``made``.
+    mutating func choice(_ variant: Variant, for viewer: Occupant.Session, _ make: () -> Element) -> UInt8 {
+        let plain = plainChoice(variant, make)
+        guard let step, viewer.knowsVersions else { return plain }
         let lists = viewer.occupant.standing.readableLists(room.settings)
         let key = Key(lists: lists, variant: variant)
-        if let known = made[key] { return known }
-        guard let mav = room.mav(step, for: lists) else { return payload }
-        let new = payload.addingToRoomElement(mav)
-        made[key] = new
-        return new
+        if let known = versioned[key] { return known }
+        guard let mav = room.mav(step, for: lists) else { return plain }
+        let choice = add(made[Int(plain)].addingToRoomElement(mav))
+        versioned[key] = choice
+        return choice
+    }
+
+    private mutating func plainChoice(_ variant: Variant, _ make: () -> Element) -> UInt8 {
+        switch variant {
+        case .own:
+            if plain.own == Self.nothing { plain.own = add(make()) }
+            return plain.own
+        case .open:
+            if plain.open == Self.nothing { plain.open = add(make()) }
+            return plain.open
+        case .hidden:
+            if plain.hidden == Self.nothing { plain.hidden = add(make()) }
+            return plain.hidden
+        }
+    }
+
+    private mutating func add(_ payload: Element) -> UInt8 {
+        made.append(payload)
+        return UInt8(made.count - 1)
     }
 }
 

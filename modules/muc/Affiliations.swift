@@ -33,19 +33,23 @@ extension Room {
         let nick = actor.flatMap(nick(of:))
         for (change, old) in zip(changes, before) where old != change.affiliation {
             let (jid, new) = (change.jid, change.affiliation)
-            let concerned = occupants.filter { $0.isCovered(by: jid) }
-            let itself = concerned.first { $0.bareJID == jid }
+            let details = Details(reason: change.reason, actor: nick)
+            let all = occupants(of: jid)
+            let itself = all.first
             let wasShown = itself?.isShown == true
             var witnesses = AffiliationEvent.Witnesses.nobody
-            for occupant in concerned {
+            for occupant in all {
                 // Where somebody goes by two nicks, one of them tells of the change.
                 stepInProgress = occupant === itself ? steps[jid] : nil
-                let details = Details(reason: change.reason, actor: nick)
-                let isSeen = apply(affiliation(of: occupant.bareJID), to: occupant, details)
+                let isSeen = applyAffiliations(to: [occupant], details)
                 guard occupant === itself, isSeen else { continue }
                 witnesses = wasShown || occupant.isShown ? .everybody : .moderators
             }
             stepInProgress = nil
+            if jid.isDomain {
+                let users = occupants.filter { $0.bareJID != jid && $0.bareJID.domainpart == jid.domainpart }
+                applyAffiliations(to: users, details)
+            }
             service.hooks.affiliationChanged.notify(
                 AffiliationEvent(
                     room: self, jid: jid, old: old, new: new, actor: actor, reason: change.reason,
@@ -73,27 +77,37 @@ extension Room {
         return affiliate
     }
 
-    /// Gives an occupant the role that belongs to its new affiliation, or shows it out.
+    /// Gives occupants the roles that belong to their new affiliations, or shows them out.
     ///
     /// - Returns: false when nothing is new, as for somebody whose domain has the affiliation as well.
-    private func apply(_ new: Affiliation, to occupant: Occupant, _ details: Details) -> Bool {
-        let old = occupant.affiliation
-        guard old != new else { return false }
-        occupant.affiliation = new
-        var details = details
-        if new == .outcast {
-            // XEP-0045 §9.1.
-            details.statuses = [.banned]
-            expel(occupant, details)
-            return true
+    @discardableResult
+    private func applyAffiliations(to many: [Occupant], _ details: Details) -> Bool {
+        var (banned, strangers, others): ([Occupant], [Occupant], [RoleChange]) = ([], [], [])
+        for occupant in many {
+            let (old, new) = (occupant.affiliation, affiliation(of: occupant.bareJID))
+            guard old != new else { continue }
+            occupant.affiliation = new
+            if new == .outcast {
+                banned.append(occupant)
+            } else if new == .none, settings.isMembersOnly {
+                strangers.append(occupant)
+            } else {
+                others.append(RoleChange(occupant: occupant, wasModerator: occupant.role == .moderator))
+                updateRole(of: occupant, from: old)
+            }
         }
-        if new == .none, settings.isMembersOnly {
-            // XEP-0045 §9.4.
-            details.statuses = [.removedForAffiliation]
-            expel(occupant, details)
-            return true
+        // XEP-0045 §9.1, §9.4.
+        for (leaving, status) in [(banned, Status.banned), (strangers, .removedForAffiliation)] {
+            var details = details
+            details.statuses = [status]
+            if leaving.count == 1 { expel(leaving[0], details) } else { expel(leaving, details) }
         }
-        let wasModerator = occupant.role == .moderator
+        rolesChanged(others, details)
+        return !banned.isEmpty || !strangers.isEmpty || !others.isEmpty
+    }
+
+    private func updateRole(of occupant: Occupant, from old: Affiliation) {
+        let new = occupant.affiliation
         let usual = new.initialRole(isModerated: settings.isModerated)
         if new >= .admin {
             occupant.role = .moderator
@@ -106,8 +120,6 @@ extension Room {
         } else if new == .none, settings.isModerated, occupant.role == .participant {
             occupant.role = .visitor
         }
-        roleChanged(occupant, details, wasModerator: wasModerator)
-        return true
     }
 
     /// Gives an occupant another role for this visit; `none` shows it out. XEP-0045 §8.2 to §8.4, §9.6, §9.7.
@@ -120,24 +132,37 @@ extension Room {
         }
         let wasModerator = occupant.role == .moderator
         occupant.role = role
-        roleChanged(occupant, details, wasModerator: wasModerator)
+        rolesChanged([RoleChange(occupant: occupant, wasModerator: wasModerator)], details)
     }
 
-    private func roleChanged(_ occupant: Occupant, _ details: Details, wasModerator: Bool) {
-        let wasShown = occupant.isShown
-        let isShown = settings.shownRoles.contains(occupant.role)
-        if wasShown, !isShown { hide(occupant) }
-        occupant.isShown = isShown
-        announce(occupant, details)
-        stepInProgress = nil
+    /// An occupant has another role, or another affiliation with it.
+    private struct RoleChange {
+        let occupant: Occupant
+        let wasModerator: Bool
+    }
+
+    /// Tells everybody, when all of them are what they are now.
+    private func rolesChanged(_ changes: [RoleChange], _ details: Details) {
+        for occupant in changes.map(\.occupant) {
+            let wasShown = occupant.isShown
+            let isShown = settings.shownRoles.contains(occupant.role)
+            if wasShown, !isShown { hide(occupant, from: ordinaryViewers(except: occupant)) }
+            occupant.isShown = isShown
+            announce(occupant, details)
+            stepInProgress = nil
+        }
         // Those who have become moderators see real JIDs from now on, and those who are hidden from others.
-        if occupant.role == .moderator, !wasModerator { showAll(to: occupant) }
-        for session in occupant.sessions { store(session) }
+        showAll(to: changes.filter { !$0.wasModerator && $0.occupant.role == .moderator }.map(\.occupant))
+        for session in changes.flatMap(\.occupant.sessions) { store(session) }
+    }
+
+    /// The clients of those who are no moderators.
+    private func ordinaryViewers(except occupant: Occupant? = nil) -> [Occupant.Session] {
+        sessions.filter { $0.occupant !== occupant && $0.occupant.role != .moderator }
     }
 
     /// To all but moderators an occupant whose role is not shown is not there.
-    private func hide(_ occupant: Occupant) {
-        let viewers = sessions.filter { $0.occupant !== occupant && $0.occupant.role != .moderator }
+    private func hide(_ occupant: Occupant, from viewers: [Occupant.Session]) {
         broadcast(
             of: occupant, .unavailable, viewers: viewers,
             { self.makePayload(of: occupant, .unavailable, jid: $0 ? occupant.primary?.jid : nil, Details()) },
@@ -146,14 +171,15 @@ extension Room {
 
     /// Shows and hides occupants as the settings say by now. XEP-0045 §16.5.3, `muc#roomconfig_presencebroadcast`.
     func updateShown() {
+        let viewers = ordinaryViewers()
         for occupant in occupants {
             let isShown = settings.shownRoles.contains(occupant.role)
             guard isShown != occupant.isShown else { continue }
-            if !isShown { hide(occupant) }
+            // Its own clients see it all the time.
+            let others = occupant.role == .moderator ? viewers : viewers.filter { $0.occupant !== occupant }
+            if !isShown { hide(occupant, from: others) }
             occupant.isShown = isShown
-            if isShown {
-                show(occupant, to: sessions.filter { $0.occupant !== occupant && $0.occupant.role != .moderator })
-            }
+            if isShown { show(occupant, to: others) }
         }
     }
 
@@ -164,25 +190,19 @@ extension Room {
             own: { self.ownPayload(of: occupant, []) })
     }
 
-    /// Shows somebody who has become a moderator what it did not see before: real JIDs, and those whose roles are not shown.
-    func showAll(to viewer: Occupant, at sessions: [Occupant.Session]? = nil) {
-        guard settings.whois != .anyone || occupants.contains(where: { !$0.isShown }) else { return }
-        for occupant in occupants where occupant !== viewer {
-            broadcast(
-                of: occupant, .available, viewers: sessions ?? viewer.sessions,
-                { _ in self.payload(of: occupant, for: viewer) }, own: { self.ownPayload(of: occupant, []) })
+    /// Shows those who have become moderators what they did not see before: real JIDs, and those whose roles are not shown.
+    /// Each other they have seen already.
+    func showAll(to newcomers: [Occupant], at sessions: [Occupant.Session]? = nil) {
+        guard !newcomers.isEmpty, settings.whois != .anyone || occupants.contains(where: { !$0.isShown }) else {
+            return
         }
+        let viewers = sessions ?? newcomers.flatMap(\.sessions)
+        let isNew = Set(newcomers.map(ObjectIdentifier.init))
+        for occupant in occupants where !isNew.contains(ObjectIdentifier(occupant)) { show(occupant, to: viewers) }
     }
 
     /// The nick of somebody who is here.
     func nick(of jid: JID) -> String? {
         (session(jid)?.occupant ?? occupants(of: jid.bare).first)?.nick
-    }
-}
-
-extension Occupant {
-    /// Whether what the room says of a bare JID or a domain is about this one, too.
-    fileprivate func isCovered(by jid: JID) -> Bool {
-        bareJID == jid || jid.isDomain && bareJID.domainpart == jid.domainpart
     }
 }

@@ -50,7 +50,10 @@ extension Room {
             throw .badRequest("A form is missing.")
         }
         switch form.kind {
-        case .submit: apply(try read(form), by: request.from)
+        case .submit:
+            let change = try read(form)
+            try checkPace(ofChangeBy: request.from)
+            apply(change, by: request.from)
         case .cancel:
             // XEP-0045 §10.1.3: a room that was never configured is not wanted. Otherwise all is left as it is (§10.2).
             if isLocked { destroy() }

@@ -64,7 +64,7 @@ extension Room {
         message.payload.append(Element("stanza-id", .stanzaIDs, ["by": jid.description, "id": id]))
         guard let commit = keep(message, id, from: nil, isForHistory: true) else { return distribute(message) }
         let viewers = sessions
-        outbox.send(after: commit) { [message] lost in
+        outbox.send(after: commit, size: viewers.count) { [message] lost in
             guard lost != nil else { return self.deliver(message, to: viewers) }
             self.history.remove(id)
         }
@@ -73,14 +73,14 @@ extension Room {
     /// Gives everybody a message from an occupant or, without a `from`, from the room itself.
     func distribute(_ message: Message) {
         let viewers = reachableSessions
-        outbox.send { self.deliver(message, to: viewers) }
+        outbox.send(size: viewers.count) { self.deliver(message, to: viewers) }
     }
 
     /// Gives everybody a message once a write is on disk. If that was lost nobody gets it: its sender is told, and may try
     /// again.
     func distribute(_ event: RoomMessageEvent, after commit: CommitNumber) {
         let viewers = reachableSessions
-        outbox.send(after: commit) { lost in
+        outbox.send(after: commit, size: viewers.count) { lost in
             guard lost != nil else { return self.deliver(event.message, to: viewers) }
             self.history.remove(event.id)
             var refused = event.message

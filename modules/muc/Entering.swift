@@ -95,7 +95,7 @@ extension Room {
         var own = Presence(to: session.jid, from: viewer.jid, id: id)
         own.payload = ownPayload(of: viewer, statuses, elements)
         own.language = viewer.primary?.presence.language
-        outbox.send {
+        outbox.send(size: others.count + 1) {
             for other in others {
                 var presence = Presence(to: session.jid, from: other.from)
                 presence.language = other.language
@@ -175,7 +175,7 @@ extension Room {
         insert(moved)
         announce(occupant, selfStatuses: selfStatuses)
         if !isGone { announce(old) }
-        if occupant.role == .moderator, old.role != .moderator { showAll(to: occupant, at: [moved]) }
+        if occupant.role == .moderator, old.role != .moderator { showAll(to: [occupant], at: [moved]) }
         return moved
     }
 }

@@ -90,14 +90,16 @@ enum HatCommand: String, CaseIterable {
     /// The command of one room, which is looked up at each step: meanwhile it may have been loaded anew.
     @ServerActor
     func command(of name: String, _ rooms: Rooms) -> AdHocCommand {
-        AdHocCommand(rawValue, title) { _ in
+        AdHocCommand(rawValue, title) { context in
             let room = try await rooms.existing(name)
             switch self {
             case .list: return .done(room.hatList)
             case .listAssigned: return .done(room.wearerList)
             case .create, .destroy, .assign, .unassign:
                 return .form(self.form(of: room)) { form, _ in
-                    try self.run(form, in: try await rooms.existing(name))
+                    let room = try await rooms.existing(name)
+                    try room.checkPace(ofChangeBy: context.from)
+                    try self.run(form, in: room)
                     return .done()
                 }
             }

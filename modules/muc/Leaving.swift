@@ -37,7 +37,7 @@ extension Room {
         for (occupant, sessions, jid) in gone {
             let ownPayload = makePayload(of: occupant, .unavailable, jid: jid, own)
             let from = occupant.jid
-            outbox.send {
+            outbox.send(size: sessions.count) {
                 for session in sessions {
                     var presence = Presence(to: session.jid, from: from, kind: .unavailable)
                     presence.payload = ownPayload
@@ -111,7 +111,7 @@ extension Room {
         }.encoded
         let everybody = sessions.map { (jid: $0.jid, from: $0.occupant.jid) }
         for session in sessions { take(session) }
-        outbox.send {
+        outbox.send(size: everybody.count) {
             for (jid, from) in everybody {
                 var presence = Presence(to: jid, from: from, kind: .unavailable)
                 presence.payload = payload

@@ -64,6 +64,7 @@ public final class MUC: Module {
         let presenceRate: Rate?
         let nickRate: Rate?
         let passwordRate: Rate?
+        let administrationRate: Rate?
         let cardSize: Int
         let avatarPresence: Bool
 
@@ -204,6 +205,9 @@ public final class MUC: Module {
             passwordRate = config.optionalRate(
                 "password_rate", default: Rate(10, per: .seconds(60)),
                 "How often an account may try to enter a room with a password.")
+            administrationRate = config.optionalRate(
+                "admin_rate", default: Rate(300, per: .seconds(60)),
+                "How often an account may change the configuration of a room, roles, affiliations or hats there.")
             cardSize = config.size(
                 "card_size", default: 196_608, in: 1_024...16_777_216,
                 "How large the card of a room may be, its picture included.")

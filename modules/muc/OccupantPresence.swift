@@ -118,37 +118,36 @@ extension Room {
         except: Occupant.Session? = nil, id: String? = nil, idFor sender: Occupant.Session? = nil,
         _ make: (_ showsJID: Bool) -> Element, own: () -> Element
     ) {
-        var (open, hidden, self_): (Element?, Element?, Element?)
-        var versioned = VersionedPayloads(room: self, step: stepInProgress)
-        var deliveries: [(to: JID, payload: Element)] = []
-        let viewers = viewers ?? sessions
-        let hasDoubts = hasDoubts
-        deliveries.reserveCapacity(viewers.count)
-        for viewer in viewers where viewer !== except && !(hasDoubts && viewer.isAway) {
-            if viewer.occupant === occupant {
-                let payload = self_ ?? own()
-                self_ = payload
-                deliveries.append((viewer.jid, versioned.payload(payload, .own, for: viewer)))
-            } else if isVisible(occupant, to: viewer.occupant) {
-                if seesJIDs(viewer.occupant) {
-                    let payload = open ?? make(true)
-                    open = payload
-                    deliveries.append((viewer.jid, versioned.payload(payload, .open, for: viewer)))
-                } else {
-                    let payload = hidden ?? make(false)
-                    hidden = payload
-                    deliveries.append((viewer.jid, versioned.payload(payload, .hidden, for: viewer)))
-                }
+        let (viewers, hasDoubts, isOpen, isShown) = (
+            viewers ?? sessions, hasDoubts, settings.whois == .anyone, occupant.isShown
+        )
+        var payloads = PresencePayloads(room: self, step: stepInProgress)
+        // What each of them gets. There may be as many broadcasts that wait as there are viewers, so it is little.
+        var choices: [UInt8] = []
+        choices.reserveCapacity(viewers.count)
+        for viewer in viewers {
+            let (other, isModerator) = (viewer.occupant, viewer.occupant.role == .moderator)
+            if viewer === except || hasDoubts && viewer.isAway {
+                choices.append(PresencePayloads.nothing)
+            } else if other === occupant {
+                choices.append(payloads.choice(.own, for: viewer, own))
+            } else if !isShown, !isModerator {
+                choices.append(PresencePayloads.nothing)
+            } else if isOpen || isModerator {
+                choices.append(payloads.choice(.open, for: viewer) { make(true) })
+            } else {
+                choices.append(payloads.choice(.hidden, for: viewer) { make(false) })
             }
         }
+        guard !payloads.made.isEmpty else { return }
         var presence = Presence(from: occupant.jid, kind: kind)
         presence.language = occupant.primary?.presence.language
-        let senderJID = sender?.jid
-        outbox.send {
-            for delivery in deliveries {
-                presence.header.to = delivery.to
-                presence.header.id = delivery.to == senderJID ? id : nil
-                presence.payload = delivery.payload
+        let made = payloads.made
+        outbox.send(size: viewers.count) {
+            for (viewer, choice) in zip(viewers, choices) where choice != PresencePayloads.nothing {
+                presence.header.to = viewer.jid
+                presence.header.id = viewer === sender ? id : nil
+                presence.payload = made[Int(choice)]
                 self.router.route(presence)
             }
         }

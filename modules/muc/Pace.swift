@@ -51,24 +51,11 @@ struct Pace: RoomFeature {
 }
 
 extension Room {
-    /// What its visitors have done lately.
-    fileprivate var pace: RoomPace {
-        if let pace = self[RoomPace.Key.self] { return pace }
-        let pace = RoomPace(self)
-        self[RoomPace.Key.self] = pace
-        return pace
-    }
-
     /// Counts that somebody enters with a password, right or wrong.
     ///
     /// - Returns: why it is not even looked at.
     func refusalOfGuess(by jid: JID) -> StanzaError? {
         pace.take(.password, for: jid).map { .tooFast("You have tried too many passwords.", $0) }
-    }
-
-    /// How long a participant waits between two messages.
-    fileprivate var slowness: Duration? {
-        settings.slowModeSeconds.flatMap { $0 > 0 ? .seconds($0) : nil }
     }
 
     /// What is wrong with a message whoever sends it.
@@ -120,88 +107,6 @@ extension StanzaProtocol {
     fileprivate var passedSize: Int {
         payload.estimatedSize + (id?.utf8.count ?? 0) + (language?.utf8.count ?? 0)
     }
-}
-
-extension StanzaError {
-    /// RFC 6120 §8.3.3.12: against a policy, and welcome later.
-    fileprivate static func tooFast(_ text: String, _ wait: Duration) -> StanzaError {
-        let seconds = max(1, Int((wait / .seconds(1)).rounded(.up)))
-        return StanzaError(.policyViolation, .wait, "\(text) Wait \(seconds) \(seconds == 1 ? "second" : "seconds").")
-    }
-}
-
-/// What the accounts that are or were in a room have done lately, which leaving and entering does not undo.
-@ServerActor
-private final class RoomPace {
-    enum Key: RoomKey { static let defaultValue: RoomPace? = nil }
-
-    /// What is counted.
-    enum Deed {
-        case message, presence, nick, password
-    }
-
-    private struct Visitor {
-        var messages = TokenBucket()
-        var presence = TokenBucket()
-        var nicks = TokenBucket()
-        var passwords = TokenBucket()
-        var said: Duration?
-    }
-
-    /// Presence of clients that sent too much of it: only the last one counts.
-    var delayed: [JID: Presence] = [:]
-    private unowned let room: Room
-    private var visitors: [JID: Visitor] = [:]
-
-    init(_ room: Room) {
-        self.room = room
-    }
-
-    /// Counts something that an account does.
-    ///
-    /// - Returns: how long it must wait before it may; nil when it may.
-    func take(_ deed: Deed, for jid: JID) -> Duration? {
-        prune()
-        let options = room.service.options
-        let now = room.service.now
-        switch deed {
-        case .message:
-            guard let rate = options.messageRate else { return nil }
-            return visitors[jid, default: Visitor()].messages.take(1, limit: rate, now: now)
-        case .presence:
-            guard let rate = options.presenceRate else { return nil }
-            return visitors[jid, default: Visitor()].presence.take(1, limit: rate, now: now)
-        case .nick:
-            guard let rate = options.nickRate else { return nil }
-            return visitors[jid, default: Visitor()].nicks.take(1, limit: rate, now: now)
-        case .password:
-            guard let rate = options.passwordRate else { return nil }
-            return visitors[jid, default: Visitor()].passwords.take(1, limit: rate, now: now)
-        }
-    }
-
-    func lastSaid(by jid: JID) -> Duration? { visitors[jid]?.said }
-
-    func said(by jid: JID) {
-        visitors[jid, default: Visitor()].said = room.service.now
-    }
-
-    /// Forgets those who have been quiet for so long that it makes no difference.
-    private func prune() {
-        guard visitors.count > limit else { return }
-        let (now, options, slowness) = (room.service.now, room.service.options, room.slowness ?? .zero)
-        let isDrained = { (bucket: TokenBucket, rate: Rate?) in
-            rate.map { bucket.isDrained(limit: $0, now: now) } ?? true
-        }
-        visitors = visitors.filter { _, visitor in
-            visitor.said.map { now - $0 < slowness } == true || !isDrained(visitor.messages, options.messageRate)
-                || !isDrained(visitor.presence, options.presenceRate) || !isDrained(visitor.nicks, options.nickRate)
-                || !isDrained(visitor.passwords, options.passwordRate)
-        }
-        limit = max(64, 2 * visitors.count)
-    }
-
-    private var limit = 64
 }
 
 /// Presence that comes faster than it may go out waits; what comes meanwhile takes its place. XEP-0045 §7.7.

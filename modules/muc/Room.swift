@@ -44,7 +44,7 @@ final class Room {
         self.record = record
         self.affiliates = affiliates
         self.versions = versions
-        outbox = Outbox(service.server.storage)
+        outbox = Outbox(service.server.storage, service.host.clock)
         lastUse = service.now
         for (jid, affiliate) in affiliates {
             if let nick = affiliate.nick { holders[Room.key(of: nick)] = jid }

@@ -81,7 +81,7 @@ extension Room {
         let presence = Presence(from: jid) {
             Element("x", .avatarUpdate) { Element("photo", text: hash) }
         }
-        outbox.send {
+        outbox.send(size: viewers.count) {
             for viewer in viewers {
                 var copy = presence
                 copy.to = viewer.jid

@@ -7,6 +7,7 @@ extension Room {
         guard let from = stanza.from, let to = stanza.to else { return }
         let session = session(from)
         if stanza.isError { return receiveError(stanza, session) }
+        outbox.beginTurn()
         if let session { heard(stanza, from: session) }
         switch stanza {
         case .presence(let presence): receive(presence, from, nick: to.resourcepart, session)
