@@ -534,7 +534,7 @@ private func witches(
         try await playRooms { stage in
             stage.server.limits.authenticated = XMLLimits(elementBytes: 10_000_000)
             let (first, _, third) = try await witches(stage)
-            let items = (0..<9_999).map { "<item jid='u\($0)@x.example' affiliation='member' nick='n\($0)'/>" }
+            let items = (0..<10_000).map { "<item jid='u\($0)@x.example' affiliation='member' nick='n\($0)'/>" }
                 .joined()
             let began = ContinuousClock.now
             #expect(try await first.isDenied(items).condition == .policyViolation)
@@ -550,13 +550,13 @@ private func witches(
         try await playRooms("max_list_changes: 100000, max_affiliations: 10000") { stage in
             stage.server.limits.authenticated = XMLLimits(elementBytes: 10_000_000)
             let (first, _, third) = try await witches(stage)
-            let most = (0..<9_999).map { "<item jid='u\($0)@x.example' affiliation='outcast'/>" }.joined()
+            let most = (0..<10_000).map { "<item jid='u\($0)@x.example' affiliation='outcast'/>" }.joined()
             let began = ContinuousClock.now
             try await first.administers(most)
             // They are told in turns.
             await stage.advance(by: .seconds(1))
             await first.forgets()
-            #expect(try await first.reads("affiliation='outcast'").count == 9_999)
+            #expect(try await first.reads("affiliation='outcast'").count == 10_000)
             #expect(ContinuousClock.now - began < .seconds(30))
             #expect(
                 try await first.isDenied("<item jid='one@more.example' affiliation='outcast'/>").condition

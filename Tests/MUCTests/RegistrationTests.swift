@@ -284,4 +284,66 @@ import Testing
             try await hag.asks(.set, registration("hag"), to: coven)
         }
     }
+
+    @Test("Who registers and takes it back again and again has to wait; where admins are asked, sooner")
+    func rate() async throws {
+        try await playRooms("registration_rate: 10 per 10 minutes") { stage in
+            let backstage = try Backstage(stage)
+            let crone = try await stage.enter("crone1@capulet.example/desktop")
+            let hag = try await stage.enter("hag66@montague.example/pda")
+            let wicca = try await stage.enter("wiccarocks@montague.example/laptop")
+            try await crone.makesRoom(as: "firstwitch", ["muc#roomconfig_whois": "anyone"])
+            for _ in 0..<5 {
+                try await hag.asks(.set, registration("thirdwitch"), to: coven)
+                try await hag.asks(.set, Self.remove, to: coven)
+            }
+            let error = try await hag.isRefused(.set, registration("thirdwitch"), to: coven)
+            #expect(error.condition == .policyViolation && error.kind == .wait)
+            // What is wrong does not count, nor is anybody else concerned.
+            #expect(try await wicca.isRefused(.set, registration("firstwitch"), to: coven).condition == .conflict)
+            backstage.configure { $0.isMembersOnly = true }
+            await crone.forgets()
+            for _ in 0..<2 {
+                try await wicca.asks(.set, registration("secondwitch"), to: coven)
+                try await wicca.asks(.set, Self.remove, to: coven)
+            }
+            #expect(await crone.everything().count == 2)
+            let again = try await wicca.isRefused(.set, registration("secondwitch"), to: coven)
+            #expect(again.condition == .policyViolation && again.kind == .wait)
+            try await crone.staysSilent()
+            await stage.advance(by: .minutes(5))
+            try await wicca.asks(.set, registration("secondwitch"), to: coven)
+        }
+    }
+
+    @Test("Those who register leave places for admins to give, and bans have places of their own")
+    func places() async throws {
+        try await playRooms("max_affiliations: 20") { stage in
+            let backstage = try Backstage(stage)
+            let crone = try await stage.enter("crone1@capulet.example/desktop")
+            let hag = try await stage.enter("hag66@montague.example/pda")
+            try await crone.makesRoom(as: "firstwitch")
+            for number in 1..<18 { backstage.setAffiliation(.member, of: "witch\(number)@montague.example") }
+            try await crone.administers("<item jid='verona.example' affiliation='member'/>")
+            for jid in ["romeo@verona.example", "hag66@montague.example"] {
+                let jid = try #require(JID(jid))
+                #expect(throws: StanzaError.self) { try backstage.room?.register(jid, nick: "nick", actor: jid) }
+            }
+            #expect(try await hag.isRefused(.set, registration("hag"), to: coven).condition == .resourceConstraint)
+            try await crone.administers("<item jid='hag66@montague.example' affiliation='member'/>")
+            let full = try await crone.isDenied("<item jid='hecate@montague.example' affiliation='member'/>")
+            #expect(full.condition == .resourceConstraint)
+            for number in 1...20 {
+                try await crone.administers("<item jid='spammer\(number)@verona.example' affiliation='outcast'/>")
+            }
+            let banned = try await crone.isDenied("<item jid='spammer@verona.example' affiliation='outcast'/>")
+            #expect(banned.condition == .resourceConstraint)
+            // To pardon somebody makes place, for a member there must be some.
+            let pardon = try await crone.isDenied("<item jid='spammer1@verona.example' affiliation='member'/>")
+            #expect(pardon.condition == .resourceConstraint)
+            try await crone.administers("<item jid='spammer1@verona.example' affiliation='none'/>")
+            try await crone.administers("<item jid='hag66@montague.example' affiliation='outcast'/>")
+            try await crone.administers("<item jid='hecate@montague.example' affiliation='member'/>")
+        }
+    }
 }

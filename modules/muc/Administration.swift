@@ -94,18 +94,32 @@ extension Room {
             }
             guard stays else { throw StanzaError(.conflict, nil, "The room would be left without an owner.") }
         }
-        let count = changes.affiliations.filter { $0.affiliation != .none && affiliates[$0.jid] == nil }.count
-        try checkHasPlace(for: count)
+        try checkHasPlace(for: changes.affiliations.filter { $0.affiliation > .none }.map(\.jid))
+        try checkHasPlace(forOutcasts: changes.affiliations.filter { $0.affiliation == .outcast }.map(\.jid))
         try checkNicks(changes)
     }
 
-    /// Whether the room may get as many affiliations more.
+    /// Whether the room may keep something about some more, outcasts aside.
     ///
+    /// - Parameter isOwnWish: whether they come by themselves. The last tenth of the places is for those whom an admin
+    ///   wants.
     /// - Throws: `.resourceConstraint` if not.
-    func checkHasPlace(for count: Int) throws(StanzaError) {
-        guard count == 0 || affiliates.count + count <= service.options.maxAffiliations else {
+    func checkHasPlace(for jids: some Collection<JID>, isOwnWish: Bool = false) throws(StanzaError) {
+        let count = jids.count { affiliates[$0].map { $0.affiliation == .outcast } ?? true }
+        guard count > 0 else { return }
+        let most = service.options.maxAffiliations
+        let kept = affiliates.values.count { $0.affiliation != .outcast }
+        guard kept + count <= (isOwnWish ? most - most / 10 : most) else {
             throw .resourceConstraint("The room has too many affiliations.")
         }
+    }
+
+    /// Whether as many can be banned: they have places of their own, so that nobody who fills the others is safe.
+    private func checkHasPlace(forOutcasts jids: [JID]) throws(StanzaError) {
+        let count = jids.count { affiliates[$0]?.affiliation != .outcast }
+        guard count > 0 else { return }
+        guard affiliates.values.count(where: { $0.affiliation == .outcast }) + count <= service.options.maxAffiliations
+        else { throw .resourceConstraint("The room has banned too many.") }
     }
 
     /// XEP-0045 §7.10: a nick is reserved for one. Nor is one reserved that somebody else goes by.

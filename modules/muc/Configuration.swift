@@ -102,7 +102,7 @@ extension Room {
         if let both = admins.first(where: owners.contains) {
             throw .notAcceptable("\(both) cannot be in both lists, of owners and of admins.")
         }
-        try checkHasPlace(for: owners.union(admins).count { affiliates[$0] == nil })
+        try checkHasPlace(for: owners.union(admins))
     }
 }
 

@@ -78,7 +78,7 @@ struct Invitations: RoomFeature {
         guard room.settings.isMembersOnly else { return }
         let newcomers = Set(invitees.map(\.bare)).filter { room.affiliation(of: $0) == .none }
         guard !newcomers.isEmpty else { return }
-        try room.checkHasPlace(for: newcomers.count)
+        try room.checkHasPlace(for: newcomers)
         try room.checkPace(ofChangeBy: session.jid)
         for newcomer in newcomers.sorted(by: { $0.description < $1.description }) {
             room.setAffiliation(.member, of: newcomer)

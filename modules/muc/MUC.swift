@@ -65,6 +65,7 @@ public final class MUC: Module {
         let nickRate: Rate?
         let passwordRate: Rate?
         let administrationRate: Rate?
+        let registrationRate: Rate?
         let cardSize: Int
         let avatarPresence: Bool
 
@@ -97,7 +98,7 @@ public final class MUC: Module {
                 "Clients with which one account may be in a room at the same time.")
             maxAffiliations = config.int(
                 "max_affiliations", default: 10_000, in: 10...1_000_000,
-                "Members, admins, owners and banned users that one room keeps.")
+                "Members, admins and owners that one room keeps, and again as many banned users.")
             listChanges = config.int(
                 "max_list_changes", default: 200, in: 1...100_000,
                 "Roles and affiliations that one request may change.")
@@ -208,6 +209,9 @@ public final class MUC: Module {
             administrationRate = config.optionalRate(
                 "admin_rate", default: Rate(300, per: .seconds(60)),
                 "How often an account may change the configuration of a room, roles, affiliations or hats there.")
+            registrationRate = config.optionalRate(
+                "registration_rate", default: Rate(10, per: .seconds(600)),
+                "How often an account may register with a room or end that. Where admins are asked, it counts as five.")
             cardSize = config.size(
                 "card_size", default: 196_608, in: 1_024...16_777_216,
                 "How large the card of a room may be, its picture included.")

@@ -80,6 +80,7 @@ struct Registration: RoomFeature {
         if room.asksAdmins(about: jid) {
             try requests.add(form, nick, jid, to: room)
         } else {
+            try room.checkPace(ofRegistrationOf: jid)
             requests.remove(jid, in: room)
             try room.register(jid, nick: nick, actor: jid)
         }
@@ -87,12 +88,16 @@ struct Registration: RoomFeature {
 
     /// XEP-0077 §3.2. Members are none any more; who looks after the room does not cease to by this.
     private func unregister(_ jid: JID, _ room: Room, _ requests: RegistrationRequests) throws(StanzaError) {
+        // What asked the admins is paid for.
         if requests.remove(jid, in: room) { return }
         guard var affiliate = room.affiliates[jid] else { throw .registrationRequired }
         switch affiliate.affiliation {
-        case .member: room.setAffiliation(.none, of: jid)
+        case .member:
+            try room.checkPace(ofRegistrationOf: jid)
+            room.setAffiliation(.none, of: jid)
         case .none, .admin, .owner:
             guard affiliate.nick != nil else { throw .registrationRequired }
+            try room.checkPace(ofRegistrationOf: jid)
             affiliate.nick = nil
             room.setAffiliate(affiliate, of: jid)
         case .outcast: throw .notAllowed
@@ -104,6 +109,15 @@ extension Room {
     /// Whether to be a member would give somebody more than a nick.
     func asksAdmins(about jid: JID) -> Bool {
         (!settings.isOpen || settings.isModerated) && affiliation(of: jid) == .none
+    }
+
+    /// Counts a registration, or the end of one: each changes what everybody sees, and those who wait for an answer are
+    /// shown to all admins.
+    ///
+    /// - Throws: `.policyViolation` when there are too many.
+    func checkPace(ofRegistrationOf jid: JID, isForAdmins: Bool = false) throws(StanzaError) {
+        guard let wait = pace.take(.registration, for: jid, weight: isForAdmins ? 5 : 1) else { return }
+        throw .tooFast("You register too often.", wait)
     }
 
     /// A nick as it is kept.
@@ -124,8 +138,8 @@ extension Room {
 
     /// Reserves a nick for somebody, who becomes a member unless it is as much or more already.
     func register(_ jid: JID, nick: String, actor: JID? = nil) throws(StanzaError) {
+        try checkHasPlace(for: [jid], isOwnWish: actor == jid)
         if affiliation(of: jid) == .none {
-            try checkHasPlace(for: affiliates[jid] == nil ? 1 : 0)
             let change = AffiliationChange(jid: jid, affiliation: .member, nick: nick, isOwnDoing: actor == jid)
             setAffiliations([change], actor: actor)
         } else {

@@ -58,6 +58,7 @@ struct RegistrationRequests {
             size += values.reduce(0) { $0 + $1.utf8.count }
         }
         guard size <= Self.sizeLimit else { throw .policyViolation("That is more than anybody reads.") }
+        try room.checkPace(ofRegistrationOf: jid, isForAdmins: true)
         let request = Request(nick: nick, details: details, time: room.service.host.clock.date)
         room[Open.self][key] = request
         store.set(request, key, of: room.name)

@@ -10,6 +10,8 @@ final class RoomPace {
         case message, presence, nick, password
         /// A change of the configuration, of roles and affiliations, or of hats.
         case administration
+        /// XEP-0045 §7.10.
+        case registration
     }
 
     private struct Visitor {
@@ -18,6 +20,7 @@ final class RoomPace {
         var nicks = TokenBucket()
         var passwords = TokenBucket()
         var administration = TokenBucket()
+        var registration = TokenBucket()
         var said: Duration?
     }
 
@@ -49,6 +52,7 @@ final class RoomPace {
         case .nick: options.nickRate
         case .password: options.passwordRate
         case .administration: options.administrationRate
+        case .registration: options.registrationRate
         }
     }
 
@@ -59,6 +63,7 @@ final class RoomPace {
         case .nick: \.nicks
         case .password: \.passwords
         case .administration: \.administration
+        case .registration: \.registration
         }
     }
 
