@@ -189,7 +189,7 @@ import Testing
             }
             for node in ["n", "second", "third"] { try await hag.asks(.set, Self.enable(node), to: coven) }
             // The first has made room.
-            #expect(backstage.room?[RoomPushRegistry.Registrations.self].count == 2)
+            #expect(backstage.room?[RoomPushRegistry.Book.self]?.count == 2)
             try await crone.says("thirdwitch")
             let nodes = await service.everything().compactMap {
                 $0.child("pubsub", .pushPubSub)?.child("publish")?["node"]
@@ -203,6 +203,53 @@ import Testing
         try await Self.away("push: off") { stage, backstage, crone, hag, service in
             let error = try await hag.isRefused(.set, Self.enable(), to: coven)
             #expect(error.condition == .serviceUnavailable)
+        }
+    }
+
+    @Test("People are looked for in the beginning of a message, as words of their own")
+    func mentions() throws {
+        let jid = try #require(JID("hag66@montague.example"))
+        let mentions = { (text: String) in Mentions(Message(kind: .groupchat) { Element("body", text: text) }) }
+        for (text, nick, isNamed) in [
+            ("Hark, Third Witch!", "third witch", true), ("third witches", "third witch", false),
+            ("a third witch third witches", "third witch", true), ("x☺y", "☺", false), ("☺", "☺", true),
+            ("#hag", "hag", true), ("hag", "#hag", false), ("a#hag", "#hag", false), ("", "hag", false),
+            ("l'étoile", "étoile", true), ("Étoile", "e\u{301}toile", true), ("hag", "", false),
+            ("hag-2", "hag-2", true),
+        ] { #expect(mentions(text).contains(nick, jid) == isNamed, "\(text), \(nick)") }
+        let far = String(repeating: "e ", count: 3_000) + "hag"
+        #expect(!mentions(far).contains("hag", jid) && mentions(far).contains("e", jid))
+        // In the middle of a character.
+        #expect(mentions(String(repeating: "é", count: 2_047) + " hag").contains("hag", jid) == false)
+    }
+
+    @Test("A room with very many phones is none that stands still, and there is an end to them")
+    func many() async throws {
+        try await Self.away("push: all, max_push_registrations: 2000") { stage, backstage, crone, hag, service in
+            let room = try #require(backstage.room)
+            let registry = RoomPushRegistry(room.service.host)
+            let target = { (number: Int) in
+                try PushTarget(Element.parse(Self.enable("n\(number)")), sizeLimit: 4_096)
+            }
+            let clock = ContinuousClock()
+            let time = try clock.measure {
+                for number in 0..<2_000 {
+                    let jid = try #require(JID("witch\(number)@verona.example"))
+                    room.setAffiliate(Affiliate(affiliation: .member), of: jid)
+                    try registry.add(try target(number), of: jid, to: room)
+                }
+            }
+            #expect(time < .seconds(10), "\(time)")
+            #expect(try await hag.isRefused(.set, Self.enable(), to: coven).condition == .resourceConstraint)
+            await stage.settle()
+            let text = String(repeating: "e", count: 200_000)
+            let turn = await clock.measure { try? await crone.says(text) }
+            #expect(turn < .seconds(10), "\(turn)")
+            #expect(await service.everything().filter { $0.name == "iq" }.count == 2_000)
+            let one = try #require(JID("witch7@verona.example"))
+            room.setAffiliation(.none, of: one)
+            try await hag.asks(.set, Self.enable(), to: coven)
+            #expect(room[RoomPushRegistry.Book.self]?.count == 2_000)
         }
     }
 }

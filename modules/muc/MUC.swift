@@ -53,6 +53,7 @@ public final class MUC: Module {
         let keepNick: Duration
         let push: PushPolicy
         let pushRegistrations: Int
+        let pushRegistrationLimit: Int
         let destroyedRooms: Duration
         let destroyedRoomLimit: Int
         let openRequests: Int
@@ -176,6 +177,8 @@ public final class MUC: Module {
                     + "auto, which is all in rooms for members only and mentions elsewhere, or nothing.")
             pushRegistrations = config.int(
                 "push_registrations", default: 5, in: 1...100, "How many phones of a member one room wakes.")
+            pushRegistrationLimit = config.int(
+                "max_push_registrations", default: 2_000, in: 1...100_000, "How many phones one room wakes in all.")
             destroyedRooms = config.duration(
                 "destroyed_rooms", default: .days(30), in: .zero...(.days(3_650)),
                 "How long only its owners can make a room again that they have destroyed, and others learn that it is gone."

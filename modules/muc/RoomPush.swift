@@ -7,7 +7,7 @@ import ServerKit
 struct RoomPush: RoomFeature {
     func load(into host: ModuleHost, _ rooms: Rooms) {
         let registry = RoomPushRegistry(host)
-        rooms.loadWithRooms(RoomPushRegistry.Registrations.self) { try await registry.load($0) }
+        rooms.loadWithRooms(RoomPushRegistry.Book.self) { try await registry.load($0) }
         rooms.answer(.set, "enable", .push) { room, request in
             try enable(request, room, registry)
             return nil
@@ -20,7 +20,7 @@ struct RoomPush: RoomFeature {
         host.observe(.roomMessage) { tell($0, registry) }
         host.observe(.occupantEntered) { registry.forgetUnread($0.occupant.bareJID, in: $0.room) }
         host.observe(.affiliationChanged) { event in
-            if event.new < event.old { registry.removeStrangers(from: event.room) }
+            if event.new < event.old { registry.removeStrangers(event.jid, from: event.room) }
         }
     }
 
@@ -34,23 +34,22 @@ struct RoomPush: RoomFeature {
         guard room.mayBeWoken(jid) else {
             throw StanzaError(.registrationRequired, nil, "Register with the room first.")
         }
-        registry.add(try PushTarget(request.query, sizeLimit: RoomPushRegistry.sizeLimit), of: jid, to: room)
+        try registry.add(try PushTarget(request.query, sizeLimit: RoomPushRegistry.sizeLimit), of: jid, to: room)
     }
 
     /// XEP-0357 §7.
     private func tell(_ event: RoomMessageEvent, _ registry: RoomPushRegistry) {
         let (room, message) = (event.room, event.message)
-        guard !room[RoomPushRegistry.Registrations.self].isEmpty, event.isKept, room.mayPush else { return }
+        guard let book = room[RoomPushRegistry.Book.self], book.count > 0, event.isKept, room.mayPush else { return }
         let isEncrypted = message.payload.children.contains { $0.name == "encrypted" || $0.name == "openpgp" }
         guard isEncrypted || message.body?.isEmpty == false else { return }
         let wakesAll = room.wakesForEverything
         let mentions = wakesAll ? nil : Mentions(message)
         let here = Set(room.occupants.map(\.bareJID))
-        for (key, registration) in room[RoomPushRegistry.Registrations.self] {
-            let member = registration.member
+        for member in book.members.keys {
             guard member != event.occupant.bareJID, !here.contains(member), room.mayBeWoken(member) else { continue }
             let nick = room.affiliates[member]?.nick ?? member.localpart ?? ""
-            if mentions?.contains(nick, member) ?? true { registry.tell(key, in: room) }
+            if mentions?.contains(nick, member) ?? true { registry.tell(member, in: room) }
         }
     }
 }
@@ -75,27 +74,48 @@ extension Room {
 }
 
 /// Whom a message mentions.
+///
+/// It is asked for each of very many, who are hardly ever named: most are ruled out by the words that there are.
 struct Mentions: Sendable {
     private let text: String
-    private let references: [String]
+    private let words: Set<Substring>
+    private let references: Set<String>
+
+    /// Bytes in which people are looked for, and references.
+    private static let (textLimit, referenceLimit) = (4_096, 100)
 
     init(_ message: Message) {
-        text = (message.body ?? "").lowercased()
+        text = String(decoding: (message.body ?? "").utf8.prefix(Self.textLimit), as: UTF8.self).lowercased()
+        words = Set(text.split { !$0.isWordCharacter })
         // XEP-0372 §3.2.
-        references = message.payload.children("reference", .references)
-            .filter { $0["type"] == "mention" }.compactMap { $0["uri"] }
+        references = Set(
+            message.payload.children("reference", .references).prefix(Self.referenceLimit)
+                .filter { $0["type"] == "mention" }.compactMap { $0["uri"] })
     }
 
     /// Whether it names somebody: the nick as a word of its own, in capitals or not, or the JID in a reference.
     func contains(_ nick: String, _ jid: JID) -> Bool {
-        if references.contains("xmpp:\(jid)") { return true }
+        if !references.isEmpty, references.contains("xmpp:\(jid)") { return true }
         let nick = nick.lowercased()
         guard !nick.isEmpty else { return false }
+        if let word = nick.firstWord, !words.contains(word) { return false }
         return text.ranges(of: nick).contains { range in
             let before = range.lowerBound == text.startIndex ? nil : text[text.index(before: range.lowerBound)]
             let after = range.upperBound == text.endIndex ? nil : text[range.upperBound]
-            return ![before, after].contains { $0.map { $0.isLetter || $0.isNumber } ?? false }
+            return ![before, after].contains { $0?.isWordCharacter ?? false }
         }
+    }
+}
+
+extension Character {
+    fileprivate var isWordCharacter: Bool { isLetter || isNumber }
+}
+
+extension String {
+    /// The first of its words; nil when it has none.
+    fileprivate var firstWord: Substring? {
+        guard let start = firstIndex(where: \.isWordCharacter) else { return nil }
+        return self[start...].prefix(while: \.isWordCharacter)
     }
 }
 
