@@ -309,4 +309,72 @@ import Testing
             try await hecate.enters(as: "hecate")
         }
     }
+
+    @Test("Who was put on the member list may decline once, and learns nothing of who is an admin (§9.5)")
+    func declinedMembership() async throws {
+        try await playRooms { stage in
+            let backstage = try Backstage(stage)
+            let crone = try await stage.enter("crone1@capulet.example/desktop")
+            let wicca = try await stage.enter("wiccarocks@montague.example/laptop")
+            let hecate = try await stage.enter("hecate@montague.example/broom")
+            try await crone.makesRoom(as: "firstwitch", ["muc#roomconfig_membersonly": "1"])
+            backstage.setAffiliation(.admin, of: "wiccarocks@montague.example")
+            try await crone.administers("<item jid='hecate@montague.example' affiliation='member'/>")
+            try await hecate.receivesAnywhere(Self.invited)
+            for actor in [crone, wicca, hecate] { await actor.forgets() }
+            let refusal = { (to: String) in
+                """
+                <message to='\(coven)' id='d'><x xmlns='http://jabber.org/protocol/muc#user'>
+                <decline to='\(to)'><reason>No</reason></decline></x></message>
+                """
+            }
+            try await hecate.sends(refusal("wiccarocks@montague.example"))
+            try await hecate.isBounced(.itemNotFound, id: "d")
+            try await hecate.sends(refusal("crone1@capulet.example"))
+            try await crone.receives(
+                """
+                <message from='\(coven)'><x xmlns='http://jabber.org/protocol/muc#user'>
+                <decline from='hecate@montague.example'/></x></message>
+                """)
+            try await hecate.sends(refusal("crone1@capulet.example"))
+            try await hecate.isBounced(.itemNotFound, id: "d")
+            try await stage.staysSilent()
+        }
+    }
+
+    @Test("Invitations of those who do not see who is banned go nowhere, like any other for all that they can tell")
+    func banned() async throws {
+        try await playCoven { scene in
+            try await scene.first.administers("<item jid='macbeth@montague.example' affiliation='outcast'/>")
+            let macbeth = try await scene.stage.enter("macbeth@montague.example/castle")
+            let hecate = try await scene.stage.enter("hecate@montague.example/broom")
+            try await scene.forget()
+            try await scene.second.sends(
+                """
+                <message to='\(coven)' id='i'><x xmlns='http://jabber.org/protocol/muc#user'>
+                <invite to='macbeth@montague.example'/><invite to='hecate@montague.example'/></x></message>
+                """)
+            try await hecate.receives(Self.invited)
+            try await macbeth.staysSilent()
+            try await scene.stage.staysSilent()
+        }
+    }
+
+    @Test("What the room writes to others comes at the rate of messages, from whomever")
+    func rate() async throws {
+        try await playCoven("message_rate: 3 per 10 seconds") { scene in
+            let hecate = try await scene.stage.enter("hecate@montague.example/broom")
+            for _ in 0..<5 { try await scene.second.invites("hecate@montague.example") }
+            #expect(await hecate.everything().count == 3)
+            let refused = await scene.second.everything()
+            #expect(refused.count == 2 && refused.allSatisfy { $0["type"] == "error" })
+            let refusal = """
+                <message to='\(coven)' id='d'><x xmlns='http://jabber.org/protocol/muc#user'>
+                <decline to='hag66@capulet.example'/></x></message>
+                """
+            for _ in 0..<5 { try await hecate.sends(refusal) }
+            let answers = await hecate.everything().compactMap { $0.child("error").map { StanzaError($0).condition } }
+            #expect(answers == [.itemNotFound, .itemNotFound, .itemNotFound, .policyViolation, .policyViolation])
+        }
+    }
 }

@@ -86,7 +86,7 @@ extension Room {
     }
 
     /// XEP-0045 §9.5: who is put on the list of a members-only room is invited by whoever did it.
-    private func inviter(of event: AffiliationEvent) -> JID? {
+    func inviter(of event: AffiliationEvent) -> JID? {
         guard settings.isMembersOnly, event.new == .member, event.old == .none else { return nil }
         return event.actor?.bare
     }

@@ -28,6 +28,14 @@ struct Invitations: RoomFeature {
             return true
         }
         host.claim(.errorToRoom) { self.returned($0, book) }
+        host.observe(.affiliationChanged) { event in
+            // XEP-0045 §9.5: whom an admin has put on the member list has been invited by this, and may decline once.
+            guard !event.wasHere, event.room.inviter(of: event) != nil, let actor = event.actor else { return }
+            let room = event.room
+            let note = InvitationBook.Note(
+                id: room.service.makeID(), inviter: actor, stanzaID: nil, time: room.service.host.clock.date)
+            book.add(note, event.jid, to: room, limit: room.service.options.invitations)
+        }
         host.observe(.occupantEntered) { event in
             book.forget(event.occupant.bareJID, in: event.room)
         }
@@ -49,10 +57,11 @@ struct Invitations: RoomFeature {
         }
         // All are looked at before the first is sent.
         var invitees: [JID] = []
-        for invitation in invitations { invitees.append(try room.invitee(invitation)) }
-        try admit(invitees, to: room, by: session)
+        for invitation in invitations { invitees.append(try room.invitee(invitation, of: session.occupant)) }
+        let welcome = invitees.filter { room.affiliation(of: $0) != .outcast }
+        try admit(welcome, to: room, by: session)
         var outgoing: [Message] = []
-        for (invitation, invitee) in zip(invitations, invitees) {
+        for (invitation, invitee) in zip(invitations, invitees) where room.affiliation(of: invitee) != .outcast {
             let id = room.service.makeID()
             let stanzaID = message.id.flatMap { $0.utf8.count <= Self.idLimit ? $0 : nil }
             let note = InvitationBook.Note(
@@ -100,10 +109,8 @@ struct Invitations: RoomFeature {
         if inviter.bare == room.jid, let nick = inviter.resourcepart, let occupant = room.occupant(nick: nick) {
             inviter = occupant.bareJID
         }
-        // Otherwise the room would carry anything to anybody.
-        let isInvited = book.remove(invitee, from: inviter.bare, in: room) != nil
-        // XEP-0045 §9.5: whom an admin has put on the member list has been invited by this.
-        guard isInvited || room.affiliation(of: invitee) >= .member && room.affiliation(of: inviter) >= .admin else {
+        // Otherwise the room would carry anything to anybody, and tell who is who in it.
+        guard book.remove(invitee, from: inviter.bare, in: room) != nil else {
             throw StanzaError(.itemNotFound, nil, "There is no such invitation.")
         }
         // To the bare JID: the inviter may have gone meanwhile, or be here with another client.
@@ -142,15 +149,18 @@ extension Room {
         return occupant.affiliation >= (settings.occupantsInvite ? .member : .admin)
     }
 
-    /// Whom an `<invite/>` is for.
-    fileprivate func invitee(_ invitation: Element) throws(StanzaError) -> JID {
+    /// Whom an `<invite/>` is for. Only who may read the list of the banned learns that somebody is on it: others'
+    /// invitations go nowhere.
+    fileprivate func invitee(_ invitation: Element, of inviter: Occupant) throws(StanzaError) -> JID {
         guard let address = invitation["to"] else { throw .badRequest("An invitation says whom it is for.") }
         guard let invitee = JID(address) else { throw .jidMalformed }
         // Domains and rooms do not enter rooms, and would be members with all who are in them.
         guard invitee.localpart != nil, invitee.domainpart != jid.domainpart else {
             throw .notAcceptable("Only people can be invited.")
         }
-        guard affiliation(of: invitee) != .outcast else { throw .forbidden("\(invitee.bare) may not enter the room.") }
+        if affiliation(of: invitee) == .outcast, inviter.standing.readableLists(settings).contains(.outcast) {
+            throw .forbidden("\(invitee.bare) may not enter the room.")
+        }
         return invitee
     }
 

@@ -41,6 +41,13 @@ struct Pace: RoomFeature {
             }
             return .pass
         }
+        // What the room writes to others in somebody's name counts like what it passes on.
+        host.filter(.messageToRoom) { event in
+            guard let from = event.stanza.from else { return .drop }
+            if let error = event.room.objection(to: event.stanza) { return .bounce(error) }
+            guard let wait = event.room.pace.take(.message, for: from.bare) else { return .pass }
+            return .bounce(.tooFast("You write too fast.", wait))
+        }
         host.filter(.occupantAddressed) { event in
             guard case .message(let message) = event.stanza else { return .pass }
             if let error = event.room.objection(to: message) { return .bounce(error) }

@@ -154,7 +154,7 @@ extension Hook where Event == RoomMessageEvent {
 }
 
 extension Hook where Event == RoomStanzaEvent<Message> {
-    /// A message for the room itself that is not for everybody: claim.
+    /// A message for the room itself that is not for everybody: filter to refuse it, claim.
     static var messageToRoom: Self { Hook("muc.message-to-room") }
     /// A message of the room itself could not be delivered, or was refused: claim. What nobody claims tells that an
     /// occupant is gone, if it came back from one.

@@ -67,6 +67,11 @@ extension Room {
     private func receive(_ message: Message, _ session: Occupant.Session?) {
         guard message.kind == .groupchat else {
             let event = RoomStanzaEvent(room: self, occupant: session?.occupant, session: session, stanza: message)
+            switch service.hooks.messageToRoom.verdict(on: event) {
+            case .pass: break
+            case .drop: return
+            case .bounce(let error): return router.bounce(.message(message), error)
+            }
             if service.hooks.messageToRoom.isClaimed(event) { return }
             // XEP-0045 §17.2: what is for everybody is of type "groupchat".
             return router.bounce(.message(message), session == nil ? .notAcceptable : .badRequest)
