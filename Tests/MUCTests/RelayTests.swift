@@ -226,4 +226,25 @@ private let discoInfo = "<query xmlns='http://jabber.org/protocol/disco#info'/>"
             try await scene.second.receives("<iq type='result' id='q5'/>")
         }
     }
+
+    @Test("All clients of an account have as many open requests as one, and ids are short")
+    func accounts() async throws {
+        try await playCoven("open_requests: 3") { scene in
+            let phone = try await scene.stage.enter("wiccarocks@montague.example/phone")
+            try await phone.enters(as: "secondwitch")
+            try await scene.forget()
+            for id in 1...2 { _ = try await ask(scene, "q\(id)") }
+            try await phone.sends("<iq type='get' id='q3' to='\(coven)/thirdwitch'>\(version)</iq>")
+            try await scene.third.receives("<iq type='get' from='\(coven)/secondwitch'/>")
+            try await phone.sends("<iq type='get' id='q4' to='\(coven)/thirdwitch'>\(version)</iq>")
+            try await phone.receives("<iq type='error' id='q4'><error type='wait'/></iq>")
+            let long = String(repeating: "x", count: 1_025)
+            try await scene.first.sends("<iq type='get' id='\(long)' to='\(coven)/thirdwitch'>\(version)</iq>")
+            try await scene.first.receives("<iq type='error' id='\(long)'><error type='modify'/></iq>")
+            try await scene.first.sends(
+                "<message id='\(long)' type='chat' to='\(coven)/thirdwitch'><body>a</body></message>")
+            try await scene.first.receives("<message type='error' id='\(long)'/>")
+            try await scene.stage.staysSilent()
+        }
+    }
 }

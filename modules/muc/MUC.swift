@@ -187,7 +187,7 @@ public final class MUC: Module {
                 "max_destroyed_rooms", default: 1_000, in: 1...100_000, "Destroyed rooms that are remembered.")
             openRequests = config.int(
                 "open_requests", default: 500, in: 1...10_000,
-                "Requests of one client to other occupants, as for their pictures, that may wait for an answer.")
+                "Requests of one account to other occupants, as for their pictures, that may wait for an answer.")
             messageSize = config.size(
                 "max_message", default: 262_144, in: 1_024...16_777_216, "How large a message in a room may be.")
             presenceSize = config.size(

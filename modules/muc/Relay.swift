@@ -27,8 +27,9 @@ struct Relay: RoomFeature {
 private final class RelayedRequests {
     /// How long an answer may take.
     private static let patience = Duration.seconds(120)
-    /// How many may wait in all rooms together.
+    /// How many may wait in all rooms together, and in one.
     private static let limit = 50_000
+    private static let roomLimit = 2_000
 
     private struct Request {
         let id: String
@@ -44,6 +45,7 @@ private final class RelayedRequests {
     private var requests: [String: Request] = [:]
     /// In the order in which they end, which is that in which they came; those that were answered are in it, too.
     private var deadlines: ArraySlice<(id: String, time: Duration)> = []
+    /// How many wait of each account, by its bare JID, and in each room.
     private var counts: [JID: Int] = [:]
     /// Runs while some wait.
     private var timer: ScheduledAction?
@@ -61,9 +63,10 @@ private final class RelayedRequests {
             let client = occupant.session(answering: asker)
         else { return false }
         let router = event.room.router
-        let count = counts[asker.jid] ?? 0
-        guard requests.count < Self.limit, count < rooms.options.openRequests else {
-            router.bounce(.iq(iq), .resourceConstraint("Too many of your requests wait for an answer."))
+        guard requests.count < Self.limit, counts[event.room.jid] ?? 0 < Self.roomLimit,
+            counts[asker.jid.bare] ?? 0 < rooms.options.openRequests
+        else {
+            router.bounce(.iq(iq), .resourceConstraint("Too many requests wait for an answer."))
             return true
         }
         var copy = iq
@@ -77,7 +80,7 @@ private final class RelayedRequests {
         // Most are answered soon: what is left of them must not pile up.
         if deadlines.count > 2 * requests.count + 64 { deadlines.removeAll { requests[$0.id] == nil } }
         deadlines.append((id, rooms.now + Self.patience))
-        counts[asker.jid] = count + 1
+        for counted in [asker.jid.bare, event.room.jid] { counts[counted, default: 0] += 1 }
         schedule()
         event.room.outbox.send { router.route(copy) }
         return true
@@ -125,8 +128,10 @@ private final class RelayedRequests {
 
     private func finish(_ id: String) {
         guard let request = requests.removeValue(forKey: id) else { return }
-        let count = (counts[request.asker] ?? 1) - 1
-        counts[request.asker] = count > 0 ? count : nil
+        for counted in [request.asker.bare, request.from.bare] {
+            let count = (counts[counted] ?? 1) - 1
+            counts[counted] = count > 0 ? count : nil
+        }
     }
 }
 

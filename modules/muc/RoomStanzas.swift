@@ -95,9 +95,17 @@ extension Room {
         pass(.iq(iq), to: nick, session)
     }
 
+    /// Bytes of the id of a stanza from one occupant to another.
+    private static let idLimit = 1_024
+
     /// Offers a stanza from one occupant to another to the features. XEP-0045 §7.5: without them, or if there is nobody
     /// with this nick, it is not found.
     private func pass(_ stanza: Stanza, to nick: String, _ session: Occupant.Session) {
+        // The room remembers it until there is an answer, or might be one.
+        guard stanza.id?.utf8.count ?? 0 <= Self.idLimit else {
+            let text = "An id may have \(Self.idLimit) bytes."
+            return router.bounce(stanza, StanzaError.policyViolation(text).withoutRequest())
+        }
         let event = OccupantStanzaEvent(room: self, session: session, nick: nick, stanza: stanza)
         switch service.hooks.occupantAddressed.verdict(on: event) {
         case .pass: break
