@@ -212,6 +212,27 @@ import Testing
             }
         }
     }
+
+    @Test("Who is unreachable again and again gets the room again only as often as one may enter")
+    func flapping() async throws {
+        try await playWithOthers("presence_rate: 4 per minute") { stage, elsewhere in
+            let crone = try await fill(stage, elsewhere)
+            var welcomes = 0
+            for _ in 0..<20 {
+                try await elsewhere.sends(error("remote-server-not-found"))
+                try await elsewhere.sends(
+                    "<iq type='get' id='p' from='\(Self.romeo)' to='\(coven)/romeo'><ping xmlns='urn:xmpp:ping'/></iq>")
+                welcomes += await elsewhere.takes().filter { $0.hasStatus(110) }.count
+            }
+            // To enter was the first.
+            #expect(welcomes == 3)
+            // In the end it gets it, and what was said meanwhile.
+            try await crone.says("Hark")
+            await stage.advance(by: .minutes(2))
+            let received = await elsewhere.takes()
+            #expect(received.contains { $0.hasStatus(110) } && bodies(received) == ["Hark"])
+        }
+    }
 }
 
 extension String {

@@ -95,6 +95,11 @@ extension Room {
     /// A client is there, and takes itself for an occupant: it learns what it missed.
     func trust(_ session: Occupant.Session) {
         guard let doubt = session.doubt else { return }
+        // It is sent as much as one that enters. What comes too often waits for the next look at it.
+        if doubt.absence != nil, pace.take(.presence, for: session.jid.bare) != nil {
+            session.doubt?.absence?.returnedAt = doubt.absence?.returnedAt ?? service.now
+            return
+        }
         session.doubt = nil
         session.probe = nil
         if case .bound = service.whereabouts(of: session.jid, in: self) { service.adopt(session) }
