@@ -298,6 +298,31 @@ extension Stage {
         }
     }
 
+    @Test("Who lost its place or affiliation right before a crash does not have it after")
+    func changedBeforeCrash() async throws {
+        try await playRooms { stage in
+            let (_, _) = try await stage.fillRoom()
+            let wicca = try await stage.enter("wiccarocks@montague.example/laptop")
+            let macbeth = try await stage.enter("macbeth@montague.example/castle")
+            let room = try stage.room()
+            for jid in ["wiccarocks@montague.example", "hag66@capulet.example"] {
+                room.setAffiliation(.admin, of: try #require(JID(jid)))
+            }
+            try await wicca.enters(as: "secondwitch")
+            try await macbeth.enters(as: "macbeth")
+            // As when the server ends between the change and what comes of it.
+            room.change { $0.settings.isMembersOnly = true }
+            room.setAffiliate(Affiliate(affiliation: .member), of: try #require(JID("wiccarocks@montague.example")))
+            await stage.settle()
+            try await stage.crash()
+            await stage.advance(by: .seconds(10))
+            let restored = try stage.room().occupants
+            #expect(Set(restored.map(\.nick)) == ["firstwitch", "secondwitch", "thirdwitch"])
+            #expect(restored.first { $0.nick == "secondwitch" }?.role == .participant)
+            #expect(restored.filter { $0.nick != "secondwitch" }.allSatisfy { $0.role == .moderator })
+        }
+    }
+
     // MARK: Rooms
 
     @Test("Only rooms with occupants are loaded after a start, some at a time; what cannot be read stops nobody")

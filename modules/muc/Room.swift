@@ -192,8 +192,8 @@ final class Room {
         let occupant = session.occupant
         lastOrder += 1
         let stored = StoredSession(
-            nick: occupant.nick, role: occupant.role, presence: session.presence.element.xml,
-            knowsVersions: session.knowsVersions ? true : nil, order: lastOrder)
+            nick: occupant.nick, role: occupant.role, affiliation: occupant.affiliation,
+            presence: session.presence.element.xml, knowsVersions: session.knowsVersions ? true : nil, order: lastOrder)
         service.stores.sessions.set(stored, session.jid.description, of: name)
     }
 

@@ -28,6 +28,8 @@ struct RoomRecord: Codable, Sendable {
 struct StoredSession: Codable, Sendable {
     let nick: String
     let role: Role
+    /// The one that it has the role with.
+    var affiliation: Affiliation?
     let presence: String
     /// Whether it is told versions of the lists of affiliations. XEP-0463.
     var knowsVersions: Bool?

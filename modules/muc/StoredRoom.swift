@@ -30,14 +30,16 @@ extension Room {
             let presence = try? Presence(element)
         else { return false }
         let affiliation = affiliation(of: jid)
-        guard affiliation != .outcast else { return false }
+        // What changed right before a crash may not have taken effect: XEP-0045 §9.1, §10.2.
+        guard affiliation != .outcast, affiliation >= .member || !settings.isMembersOnly else { return false }
         let known = occupant(nick: entry.value.nick)
         guard known == nil || known?.bareJID == jid.bare else { return false }
         let occupant =
             known
             ?? Occupant(
                 nick: entry.value.nick, key: Room.key(of: entry.value.nick), room: self.jid, bareJID: jid.bare,
-                id: occupantID(of: jid.bare), affiliation: affiliation, role: entry.value.role)
+                id: occupantID(of: jid.bare), affiliation: affiliation,
+                role: entry.value.role(of: affiliation, isModerated: settings.isModerated))
         if known == nil {
             occupant.isShown = settings.shownRoles.contains(occupant.role)
             insert(occupant)
@@ -47,5 +49,13 @@ extension Room {
         insert(session)
         doubt(session)
         return true
+    }
+}
+
+extension StoredSession {
+    /// The role of one who may have got another affiliation meanwhile. XEP-0045 §5.1.2.
+    fileprivate func role(of affiliation: Affiliation, isModerated: Bool) -> Role {
+        // COMPAT affiliations were not stored at first.
+        self.affiliation ?? affiliation == affiliation ? role : affiliation.initialRole(isModerated: isModerated)
     }
 }
