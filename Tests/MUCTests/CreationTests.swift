@@ -1,4 +1,6 @@
+import Glibc
 import ServerKit
+import StorageSQLite
 import TestKit
 import Testing
 
@@ -144,5 +146,32 @@ import Testing
         var reader = OptionReader.describing()
         let options = MUC.Options(&reader)
         #expect(options.newRoom == RoomSettings())
+    }
+
+    @Test("Nobody makes more rooms than it may, not even all at once")
+    func limit() async throws {
+        // Its reads take a while, so that they are under way at the same time.
+        let path = "/tmp/martlet-muc-\(RandomToken.make()).sqlite"
+        defer { for suffix in ["", "-wal", "-shm", "-lock", ".lock"] { unlink(path + suffix) } }
+        let driver = try SQLiteStorageDriver(path: path)
+        defer { driver.close() }
+        try await playRooms("max_rooms: 3", driver: driver) { stage in
+            let owner = try await stage.enter("crone1@capulet.example/desktop")
+            let entries = (1...6).map { number in
+                "<presence to='room\(number)@\(conference)/x'><x xmlns='http://jabber.org/protocol/muc'/></presence>"
+            }
+            try await owner.sends(entries.joined())
+            let received = await owner.everything()
+            #expect(received.filter { $0.hasStatus(201) }.count == 3)
+            #expect(received.filter { $0["type"] == "error" }.count == 3)
+            #expect(stage.rooms?.loaded.count == 3)
+            // One that goes away makes place.
+            let name = try #require(stage.rooms?.loaded.keys.first)
+            try await owner.sends("<presence type='unavailable' to='\(name)@\(conference)/x'/>")
+            await owner.forgets()
+            try await owner.sends(entries.joined())
+            #expect(await owner.everything().filter { $0.hasStatus(201) }.count == 1)
+            #expect(stage.rooms?.loaded.count == 3)
+        }
     }
 }

@@ -185,12 +185,14 @@ final class Rooms {
         while let stanza = mailboxes[name]?.first {
             if loaded[name] == nil, let creator = stanza.creator {
                 // Whether it may be made depends on what its creator has made before.
-                let count = try await stores.made.entries(of: creator.description).count
+                makers[creator, default: Maker()].pending += 1
+                defer { forgetMaker(creator) }
+                let made = Set(try await stores.made.entries(of: creator.description).map(\.key))
                 var refusal: StanzaError?
                 for refuse in refusals where refusal == nil { refusal = try await refuse(name, creator) }
                 handleFirst(name) { stanza in
                     if let refusal { return self.host.router.bounce(stanza, refusal) }
-                    self.create(name, stanza, count)
+                    self.create(name, stanza, made.union(self.makers[creator]?.made ?? []).count)
                 }
             } else {
                 handleFirst(name) { stanza in
@@ -271,11 +273,27 @@ final class Rooms {
         finishCreating(room)
     }
 
+    /// Somebody who makes several rooms at a time.
+    private struct Maker {
+        /// How many of them are still to be made.
+        var pending = 0
+        /// Those that were made meanwhile: what was read before does not tell of them.
+        var made: Set<String> = []
+    }
+
+    private var makers: [JID: Maker] = [:]
+
+    private func forgetMaker(_ jid: JID) {
+        makers[jid]?.pending -= 1
+        if makers[jid]?.pending == 0 { makers[jid] = nil }
+    }
+
     private func finishCreating(_ room: Room) {
         room.isNew = false
         room.saveAffiliates()
         room.save()
         stores.made.set(host.clock.date, room.name, of: room.record.creator.description)
+        makers[room.record.creator]?.made.insert(room.name)
         hooks.roomCreated.notify(RoomEvent(room: room))
     }
 
@@ -307,6 +325,7 @@ final class Rooms {
         hooks.roomDestroyed.notify(RoomEvent(room: room, destruction: room.isLocked ? nil : destruction))
         room.markDestroyed()
         stores.remove(room.name, madeBy: room.record.creator)
+        makers[room.record.creator]?.made.remove(room.name)
         loaded[room.name] = nil
     }
 
