@@ -228,4 +228,40 @@ import Testing
             #expect(stage.rooms?.loaded["heath"] == nil)
         }
     }
+
+    @Test("Nobody is told of a room or a membership that is not on disk yet")
+    func toldTooEarly() async throws {
+        let driver = MemoryStorageDriver()
+        try await playRooms(driver: driver) { stage in
+            let crone = try await stage.enter("crone1@capulet.example/desktop")
+            let hag = try await stage.enter("hag66@capulet.example/pda")
+            try await hag.makesRoom(as: "x")
+            try await hag.sends("<presence type='unavailable' to='\(coven)/x'/>")
+            await hag.forgets()
+            driver.hold()
+            try await crone.sends(
+                "<presence to='\(coven)/firstwitch'><x xmlns='http://jabber.org/protocol/muc'/></presence>")
+            await turns()
+            #expect(crone.takeInbox().isEmpty)
+            driver.release()
+            #expect(await crone.everything().first?.hasStatus(201) == true)
+            try await crone.configures(coven, ["muc#roomconfig_membersonly": "1"])
+            driver.hold()
+            stage.rooms?.loaded["coven"]?.setAffiliation(.member, of: try #require(JID("hag66@capulet.example")))
+            await turns()
+            #expect(hag.takeInbox().isEmpty)
+            driver.release()
+            try await hag.receives(
+                "<message from='\(coven)'><x xmlns='http://jabber.org/protocol/muc#user'/></message>")
+            // A room that could not be stored is none.
+            driver.fail(with: Self.fullDisk)
+            try await crone.sends(
+                "<presence to='heath@\(conference)/x'><x xmlns='http://jabber.org/protocol/muc'/></presence>")
+            let last = await crone.everything().last
+            #expect(last?["type"] == "unavailable" && last?.child("x", .mucUser)?.has("destroy") == true)
+            driver.fail(with: nil)
+            #expect(stage.rooms?.loaded["heath"] == nil)
+            try await hag.enters("heath@\(conference)", as: "x")
+        }
+    }
 }

@@ -82,7 +82,10 @@ extension Room {
                 Status.affiliationChanged.element
             }
         }
-        router.route(message)
+        // It may rely on what it is told.
+        outbox.send(after: service.server.storage.lastEnqueued) { lost in
+            if lost == nil { self.router.route(message) }
+        }
     }
 
     /// XEP-0045 §9.5: who is put on the list of a members-only room is invited by whoever did it.

@@ -26,6 +26,7 @@ extension Room {
         // XEP-0045 §10.1.1.
         if isNew { statuses.append(.created) }
         let session = place(jid, nick, affiliation, presence.asOccupant)
+        if isNew { keepNewRoom() }
         // Its account may have the nick already, written otherwise.
         if session.occupant.nick != wanted { statuses.append(.nickAssigned) }
         var welcomeEvent = WelcomeEvent(room: self, session: session, request: request)
@@ -36,6 +37,14 @@ extension Room {
         store(session)
         service.hooks.occupantEntered.notify(
             OccupantEvent(room: self, occupant: session.occupant, session: session))
+    }
+
+    /// Stores a room whose maker has just got its place. It is told of nothing that is not on disk.
+    private func keepNewRoom() {
+        service.finishCreating(self)
+        outbox.send(after: service.server.storage.lastEnqueued) { lost in
+            if lost != nil { self.destroy(reason: "The room could not be stored.") }
+        }
     }
 
     /// The nick that somebody gets who asks for `wanted`.

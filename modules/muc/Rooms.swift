@@ -264,13 +264,13 @@ final class Rooms {
         loaded[name] = room
         room.isNew = true
         room.receive(stanza)
+        room.isNew = false
         guard !room.isEmpty else {
             // Refused like everybody else, as for a nick that is none.
             room.markDestroyed()
             loaded[name] = nil
             return removeEverything(of: name)
         }
-        finishCreating(room)
     }
 
     /// Somebody who makes several rooms at a time.
@@ -288,8 +288,8 @@ final class Rooms {
         if makers[jid]?.pending == 0 { makers[jid] = nil }
     }
 
-    private func finishCreating(_ room: Room) {
-        room.isNew = false
+    /// Stores a room that somebody has made by entering it.
+    func finishCreating(_ room: Room) {
         room.saveAffiliates()
         room.save()
         stores.made.set(host.clock.date, room.name, of: room.record.creator.description)
