@@ -69,7 +69,9 @@ private let discoInfo = "<query xmlns='http://jabber.org/protocol/disco#info'/>"
                     """
                     <iq type='error' id='\(request["id"] ?? "")' to='\(coven)/secondwitch'>\(version)
                     <error type='cancel' by='hag66@capulet.example'>
-                    <\(condition) xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></iq>
+                    <\(condition) xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/>
+                    <text xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'>hag66@capulet.example is not here</text>
+                    <address xmlns='urn:x'>hag66@capulet.example</address></error></iq>
                     """)
                 let answer = try await scene.second.receives(
                     """

@@ -32,7 +32,7 @@ extension Room {
         message.from = occupant.jid
         message.payload.removeChildren { child in
             switch child.namespace {
-            case .occupantID, .mucUser, .hats, .moderation, .legacyModeration: true
+            case .occupantID, .mucUser, .hats, .olderHats, .moderation, .legacyModeration: true
             // A tombstone is what only the room puts up.
             case .retraction, .legacyRetraction: child.name == "retracted"
             case .stanzaIDs: child.name == "stanza-id" && child.jid("by") == jid

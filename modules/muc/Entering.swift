@@ -195,7 +195,7 @@ extension Presence {
         var presence = self
         presence.payload.removeChildren { child in
             switch child.namespace {
-            case .muc, .mucUser, .occupantID, .hats: true
+            case .muc, .mucUser, .occupantID, .hats, .olderHats: true
             default: false
             }
         }

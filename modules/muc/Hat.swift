@@ -141,4 +141,6 @@ extension Room {
 
 extension Namespace {
     static let hats: Namespace = "urn:xmpp:hats:0"
+    /// COMPAT clients that know what Prosody had before XEP-0317 was taken up again.
+    static let olderHats: Namespace = "xmpp:prosody.im/protocol/hats:1"
 }

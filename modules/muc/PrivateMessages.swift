@@ -108,14 +108,12 @@ private enum SentPrivately: OccupantKey {
 }
 
 extension StanzaProtocol {
-    /// An error without what would tell who it comes from: a real address. XEP-0045 §17.4.
+    /// An error without what could tell who it comes from: its condition and type alone. XEP-0045 §17.4.
     var anonymized: Self {
         guard let reason = error else { return self }
         var answer = self
         answer.payload.removeChildren { $0.is("error", .client) }
-        var told = reason
-        told.address = nil
-        answer.payload.append(told.element)
+        answer.payload.append(StanzaError(reason.condition, reason.kind).element)
         return answer
     }
 }

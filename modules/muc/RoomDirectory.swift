@@ -49,12 +49,19 @@ final class RoomDirectory {
         return Entry(name: room.name, room: ListedRoom(room.settings), occupantCount: room.occupants.count)
     }
 
-    /// Those in which somebody is, the fullest first.
+    /// Those in which somebody is, the fullest first, as they are or were a moment ago.
     func busy() -> [Entry] {
-        rooms.loaded.values.filter { !$0.isEmpty }.compactMap(entry).sorted {
+        if let busyRooms, rooms.now - busyRooms.time < Self.busyTime { return busyRooms.entries }
+        let entries = rooms.loaded.values.filter { !$0.isEmpty }.compactMap(entry).sorted {
             ($1.occupantCount, $0.name) < ($0.occupantCount, $1.name)
         }
+        busyRooms = (entries, rooms.now)
+        return entries
     }
+
+    private var busyRooms: (entries: [Entry], time: Duration)?
+    /// For how long a list is good enough: it costs a look at all loaded rooms.
+    private static let busyTime = Duration.seconds(2)
 
     /// Runs something that reads much, unless too much runs already.
     ///

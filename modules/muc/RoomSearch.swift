@@ -181,25 +181,33 @@ extension RoomDirectory {
     fileprivate func search(
         _ query: SearchQuery, from start: SearchPosition, size: Int
     ) async throws -> SearchPage? {
-        var page = SearchPage()
-        guard query.wantsRooms, size > 0 else { return page }
-        var after: String?
-        switch start {
-        case .busy(let last):
-            for entry in busy() {
-                if let last, (last.count, entry.name) <= (entry.occupantCount, last.name) { continue }
-                guard query.matches(entry) else { continue }
-                page.append(entry, "\(entry.occupantCount)/\(entry.name)")
-                if page.entries.count == size { return page }
-            }
-        case .all(let name): after = name
-        }
-        // In all that are left there is nobody.
-        if query.isByOccupants, query.minOccupants > 0 { return page }
+        guard query.wantsRooms, size > 0 else { return SearchPage() }
         return try await takingTurns {
-            var page = page
+            var page = SearchPage()
+            var after: String?
+            switch start {
+            case .busy(let last):
+                await self.search(query, after: last, size: size, &page)
+                if page.entries.count == size { return page }
+            case .all(let name): after = name
+            }
+            // In all that are left there is nobody.
+            if query.isByOccupants, query.minOccupants > 0 { return page }
             try await self.search(query, after: after, size: size, &page)
             return page
+        }
+    }
+
+    /// Goes through those in which somebody is.
+    private func search(
+        _ query: SearchQuery, after last: (count: Int, name: String)?, size: Int, _ page: inout SearchPage
+    ) async {
+        for (number, entry) in busy().enumerated() {
+            if number % Self.step == Self.step - 1 { await Task.yield() }
+            if let last, (last.count, entry.name) <= (entry.occupantCount, last.name) { continue }
+            guard query.matches(entry) else { continue }
+            page.append(entry, "\(entry.occupantCount)/\(entry.name)")
+            if page.entries.count == size { return }
         }
     }
 
