@@ -115,7 +115,7 @@ import Testing
     }
 
     private static let wrong: [[(String, String)]] = [
-        [("muc#roomconfig_cauldron", "1")], [("muc#roomconfig_membersonly", "perhaps")],
+        [("muc#roomconfig_membersonly", "perhaps")],
         [("muc#roomconfig_whois", "nobody")], [("muc#roomconfig_maxusers", "0")],
         [("muc#roomconfig_maxusers", "-1")], [("muc#roomconfig_maxusers", "1")],
         [("muc#roomconfig_maxusers", "many")], [("muc#roomconfig_maxusers", "99999999999999999999")],
@@ -139,7 +139,31 @@ import Testing
         [("muc#roomconfig_roomsecret", String(repeating: "x", count: 201))],
     ]
 
-    @Test("What is wrong, unknown or contradictory is not acceptable, and nothing changes", arguments: wrong)
+    @Test("Fields of other servers are ignored, in a new room as well, and the rest is taken over (XEP-0004 §3.1)")
+    func unknown() async throws {
+        try await playRooms { stage in
+            let owner = try await stage.enter("crone1@capulet.example/desktop")
+            try await owner.enters(as: "firstwitch")
+            try await owner.submits([
+                ("muc#roomconfig_cauldron", ["1"]), ("muc#roomconfig_moderatedroom", ["1"]),
+                ("captcha_protected", ["no"]),
+                ("{http://prosody.im/protocol/muc}roomconfig_default_role", ["visitor", "participant"]),
+            ])
+            await owner.forgets()
+            let other = try await stage.enter("wiccarocks@montague.example/laptop")
+            try await other.enters(as: "secondwitch")
+            let form = try await owner.fetchesForm()
+            #expect(form["muc#roomconfig_moderatedroom"]?.value == "1")
+            #expect(form["muc#roomconfig_cauldron"] == nil && form["captcha_protected"] == nil)
+            await owner.forgets()
+            await other.forgets()
+            // Nothing else, no news.
+            try await owner.sets(["muc#roomconfig_cauldron": "1"])
+            try await stage.staysSilent()
+        }
+    }
+
+    @Test("What is wrong or contradictory is not acceptable, and nothing changes", arguments: wrong)
     func refused(fields: [(String, String)]) async throws {
         try await playRooms { stage in
             let owner = try await stage.enter("crone1@capulet.example/desktop")
@@ -237,8 +261,9 @@ import Testing
             let owner = try await stage.enter("crone1@capulet.example/desktop")
             try await owner.makesRoom(as: "firstwitch")
             #expect(try await owner.fetchesForm()["muc#roomconfig_enablearchiving"] == nil)
-            let fields: [(name: String, values: [String])] = [("muc#roomconfig_enablearchiving", ["1"])]
-            #expect(try await owner.configuresInVain(fields).condition == .notAcceptable)
+            try await owner.sets(["muc#roomconfig_enablearchiving": "1"])
+            #expect(try await owner.discovers().hasFeature("urn:xmpp:mam:2") == false)
+            try await stage.staysSilent()
         }
     }
 }

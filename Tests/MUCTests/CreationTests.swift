@@ -108,7 +108,7 @@ import Testing
             let owner = try await stage.enter("crone1@capulet.example/desktop")
             let other = try await stage.enter("wiccarocks@montague.example/laptop")
             try await owner.enters(as: "firstwitch")
-            try await owner.configuresInVain([("muc#roomconfig_cauldron", ["1"])])
+            try await owner.configuresInVain([("muc#roomconfig_whois", ["nobody"])])
             try await other.sends("<presence to='\(coven)/x'><x xmlns='http://jabber.org/protocol/muc'/></presence>")
             try await other.receives("<presence type='error'/>")
             try await owner.submits()

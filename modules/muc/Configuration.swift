@@ -61,10 +61,11 @@ extension Room {
         }
     }
 
-    /// Reads what was submitted. Fields that are left out stay as they are, as XEP-0004 §3.5 says.
+    /// Reads what was submitted. Fields that are left out stay as they are, as XEP-0004 §3.5 says; such as other servers
+    /// have are ignored (§3.1), so that clients need not know what kind of server this is.
     ///
-    /// - Throws: `.notAcceptable` for fields that do not exist, that are wrong, or that contradict each other (XEP-0045
-    ///   §10.1.3), `.conflict` for a room without an owner (§10.2).
+    /// - Throws: `.notAcceptable` for fields that are wrong, or that contradict each other (XEP-0045 §10.1.3), `.conflict`
+    ///   for a room without an owner (§10.2).
     private func read(_ submission: DataForm) throws(StanzaError) -> RoomChange {
         var submission = submission
         let offered = RoomField.all.compactMap { field in field.show(self).map { (field: field, now: $0) } }
@@ -72,10 +73,6 @@ extension Room {
             guard let index = submission.fields.firstIndex(where: { $0.name.map(field.aliases.contains) ?? false })
             else { continue }
             submission.fields[index].name = field.name
-        }
-        let known = Set(offered.flatMap { [$0.field.name] + $0.field.aliases } + ["FORM_TYPE"])
-        if let unknown = submission.fields.compactMap(\.name).first(where: { !known.contains($0) }) {
-            throw .notAcceptable("There is no field \(unknown.prefix(100)).")
         }
         let template = DataForm(.form, formType: Self.configurationFormType, fields: offered.map(\.now))
         let form = try template.read(submission)
