@@ -27,11 +27,13 @@ struct RoomModel {
         case notInside
     }
 
-    var isModerated = false
+    var isModerated = false { didSet { if !isModerated { kept = [:] } } }
     var isMembersOnly = false
     var isNonAnonymous = false
     var affiliations: [String: Affiliation] = [:]
     private(set) var occupants: [Occupant] = []
+    /// The roles, other than the usual ones, that people had last in the moderated room. XEP-0045 §5.1.
+    private var kept: [String: Role] = [:]
     private var statuses: [String: String] = [:]
     /// Everything that was ever said.
     private(set) var said: [String] = []
@@ -63,6 +65,10 @@ struct RoomModel {
         }
     }
 
+    private func entryRole(_ account: String) -> Role {
+        affiliation(account) < .admin ? kept[account] ?? initialRole(account) : .moderator
+    }
+
     // MARK: What clients do
 
     /// XEP-0045 §7.2.
@@ -78,7 +84,7 @@ struct RoomModel {
         } else if let index = index(nick: nick) {
             occupants[index].clients.append(client)
         } else {
-            occupants.append(Occupant(nick: nick, account: account, role: initialRole(account), clients: [client]))
+            occupants.append(Occupant(nick: nick, account: account, role: entryRole(account), clients: [client]))
         }
         statuses[client] = status
         show(client)
@@ -144,6 +150,11 @@ struct RoomModel {
         // XEP-0045 §8.2.
         if role == .none { return expel(occupants[index], 307) }
         occupants[index].role = role
+        let account = occupants[index].account
+        if isModerated, affiliation(account) < .admin {
+            let last = min(role, .participant)
+            kept[account] = last == initialRole(account) ? nil : last
+        }
     }
 
     private mutating func expel(_ occupant: Occupant, _ code: Int) {
@@ -154,6 +165,7 @@ struct RoomModel {
         let old = affiliation(account)
         affiliations[account] = new
         guard old != new else { return }
+        kept[account] = nil
         for index in occupants.indices.reversed() where occupants[index].account == account {
             let role = occupants[index].role
             switch new {

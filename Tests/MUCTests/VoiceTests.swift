@@ -52,6 +52,15 @@ import Testing
         }
     }
 
+    /// Leaves and enters anew; the role that it has then.
+    private static func comeAgain(_ actor: Actor, _ nick: String, as new: String) async throws -> String? {
+        await actor.forgets()
+        try await actor.sends("<presence to='\(coven)/\(nick)' type='unavailable'/>")
+        await actor.forgets()
+        let received = try await actor.enters(as: new)
+        return received.first { $0.hasStatus(110) }?.item?["role"]
+    }
+
     @Test("A visitor asks, a moderator grants it, everybody sees it (§8.6)")
     func granted() async throws {
         try await Self.moderated { stage, _, crone, hag in
@@ -73,6 +82,83 @@ import Testing
             try await hag.sends(Self.request())
             try await hag.isBounced(.notAcceptable, id: "yd53c486")
             try await stage.staysSilent()
+        }
+    }
+
+    @Test("Voice that was given or taken away lasts over visits, under any nick, while the room is moderated (§5.1)")
+    func lasting() async throws {
+        try await Self.moderated { stage, _, crone, hag in
+            let wiccarocks = try await stage.enter("wiccarocks@montague.example/laptop")
+            try await crone.administers("<item affiliation='member' jid='wiccarocks@montague.example'/>")
+            try await wiccarocks.enters(as: "secondwitch")
+            try await crone.administers(
+                "<item nick='thirdwitch' role='participant'/>", "<item nick='secondwitch' role='visitor'/>")
+            #expect(try await Self.comeAgain(hag, "thirdwitch", as: "hag") == "participant")
+            #expect(try await Self.comeAgain(wiccarocks, "secondwitch", as: "wicca") == "visitor")
+            // With a second client and nick.
+            let phone = try await stage.enter("wiccarocks@montague.example/phone")
+            #expect(try await phone.enters(as: "hecate").first { $0.hasStatus(110) }?.item?["role"] == "visitor")
+            // Once everybody had voice it begins anew.
+            try await crone.configures(coven, ["muc#roomconfig_moderatedroom": "0"])
+            try await crone.configures(coven, ["muc#roomconfig_moderatedroom": "1"])
+            #expect(try await Self.comeAgain(hag, "hag", as: "thirdwitch") == "visitor")
+        }
+    }
+
+    @Test("Who is made a moderator for a visit has voice the next time; who is silenced as one has not")
+    func formerModerator() async throws {
+        try await Self.moderated { stage, _, crone, hag in
+            for (role, expected) in [("moderator", "participant"), ("visitor", "visitor")] {
+                try await crone.administers("<item nick='thirdwitch' role='\(role)'/>")
+                try await hag.sends("<presence to='\(coven)/thirdwitch' type='unavailable'/>")
+                await hag.forgets()
+                let own = try await hag.enters(as: "thirdwitch").first { $0.hasStatus(110) }
+                #expect(own?.item?["role"] == expected)
+            }
+        }
+    }
+
+    @Test("What a new affiliation gives is not taken away by what was before")
+    func newAffiliation() async throws {
+        try await Self.moderated { stage, _, crone, hag in
+            let item = "<item affiliation='member' jid='hag66@montague.example'/>"
+            try await crone.administers(item)
+            try await crone.administers("<item nick='thirdwitch' role='visitor'/>")
+            try await hag.sends("<presence to='\(coven)/thirdwitch' type='unavailable'/>")
+            await hag.forgets()
+            #expect(try await hag.enters(as: "hag").first { $0.hasStatus(110) }?.item?["role"] == "visitor")
+            try await hag.sends("<presence to='\(coven)/hag' type='unavailable'/>")
+            try await crone.administers("<item affiliation='none' jid='hag66@montague.example'/>")
+            try await crone.administers(item)
+            await hag.forgets()
+            #expect(try await hag.enters(as: "hag").first { $0.hasStatus(110) }?.item?["role"] == "participant")
+        }
+    }
+
+    @Test("The roles of so many are kept, and those that were given first are forgotten")
+    func bound() throws {
+        var list = KeptRoleList()
+        let jids = try (0...KeptRoleList.limit).map { try #require(JID("witch\($0)@montague.example")) }
+        for jid in jids.dropLast() { list.set(.participant, of: jid) }
+        // Who is given a role again is not among the first any more.
+        list.set(.visitor, of: jids[0])
+        list.set(.participant, of: jids[KeptRoleList.limit])
+        #expect(list.roles.count == KeptRoleList.limit && list.roles[jids[1]] == nil)
+        #expect(list.roles[jids[0]]?.role == .visitor && list.roles[jids[KeptRoleList.limit]]?.role == .participant)
+    }
+
+    @Test("They last over a crash with those who are here, and so over their next visit")
+    func crash() async throws {
+        try await Self.moderated { stage, _, crone, hag in
+            try await crone.administers("<item nick='thirdwitch' role='participant'/>")
+            try await stage.crash(after: .seconds(3))
+            let crone = try await stage.enter("crone1@capulet.example/desktop")
+            try await crone.enters(as: "firstwitch")
+            let hag = try await stage.enter("hag66@montague.example/pda")
+            try await hag.enters(as: "thirdwitch")
+            try await hag.sends("<presence to='\(coven)/thirdwitch' type='unavailable'/>")
+            await hag.forgets()
+            #expect(try await hag.enters(as: "hag").first { $0.hasStatus(110) }?.item?["role"] == "participant")
         }
     }
 

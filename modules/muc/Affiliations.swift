@@ -132,6 +132,7 @@ extension Room {
         }
         let wasModerator = occupant.role == .moderator
         occupant.role = role
+        keepRole(of: occupant)
         rolesChanged([RoleChange(occupant: occupant, wasModerator: wasModerator)], details)
     }
 

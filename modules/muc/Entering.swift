@@ -83,7 +83,7 @@ extension Room {
             known
             ?? Occupant(
                 nick: nick, key: Room.key(of: nick), room: self.jid, bareJID: jid.bare, id: occupantID(of: jid.bare),
-                affiliation: affiliation, role: affiliation.initialRole(isModerated: settings.isModerated))
+                affiliation: affiliation, role: roleOnEntry(of: jid, affiliation))
         let session = Occupant.Session(jid, occupant, presence, now: service.now)
         if known == nil {
             occupant.isShown = settings.shownRoles.contains(occupant.role)

@@ -15,8 +15,8 @@ extension MUC {
         Admission.self, Retraction.self, SubjectFeature.self, Configuration.self, Administration.self,
         AffiliationNotices.self, AffiliationVersions.self, Hats.self, RoomArchive.self, RoomRetention.self,
         Moderation.self, RoomDisco.self, RoomList.self, RoomSearch.self, Activity.self, RoomCommands.self,
-        Survival.self, ReservedNicks.self, KeptNicks.self, Invitations.self, VoiceRequests.self, Registration.self,
-        RoomPush.self, GoneRooms.self,
-        SelfPing.self, PrivateMessages.self, Relay.self, RoomCard.self, Pace.self,
+        Survival.self, ReservedNicks.self, KeptNicks.self, KeptRoles.self, Invitations.self, VoiceRequests.self,
+        Registration.self, RoomPush.self, GoneRooms.self, SelfPing.self, PrivateMessages.self, Relay.self,
+        RoomCard.self, Pace.self,
     ]
 }
