@@ -54,9 +54,9 @@ extension Room {
         if session.isUnverified { markAway(session, message) } else { loseConnection(of: session) }
     }
 
-    /// A client is gone. XEP-0045 §11.1.
+    /// A client is gone. XEP-0045 §11.1, which advises against status 307: nobody has kicked it.
     func loseConnection(of session: Occupant.Session) {
-        expel(session, Details(statuses: [.kicked, .removedForError], reason: "The connection was lost."))
+        expel(session, Details(statuses: [.removedForError], reason: "The connection was lost."))
     }
 
     // MARK: Probes
