@@ -159,6 +159,35 @@ import Testing
         }
     }
 
+    @Test("One that has lost track and enters under another nick gets what everybody gets, and itself last (§17.3)")
+    func againOtherwise() async throws {
+        try await playCoven { scene in
+            try await scene.forget()
+            let received = try await scene.second.enters(as: "hecate").filter { $0.name == "presence" }
+            #expect(received.map(\.nick) == ["firstwitch", "thirdwitch", "hecate"])
+            #expect(received.allSatisfy { $0["type"] == nil } && received.last?.statuses == [110])
+            for other in [scene.first, scene.third] {
+                let seen = await other.everything()
+                #expect(seen.map(\.nick) == ["secondwitch", "hecate"])
+                #expect(seen.first?.statuses == [303] && seen.last?["type"] == nil)
+            }
+            // It parts from another client of its account, and comes back to it.
+            let phone = try await scene.stage.enter("wiccarocks@montague.example/phone")
+            try await phone.enters(as: "hecate")
+            try await scene.forget()
+            let parted = try await phone.enters(as: "graymalkin").filter { $0.name == "presence" }
+            #expect(Set(parted.compactMap(\.nick)) == ["firstwitch", "thirdwitch", "hecate", "graymalkin"])
+            #expect(parted.count == 4 && parted.last?.nick == "graymalkin" && parted.last?.statuses == [110])
+            try await scene.forget()
+            let back = try await phone.enters(as: "hecate").filter { $0.name == "presence" }
+            #expect(Set(back.compactMap(\.nick)) == ["firstwitch", "thirdwitch", "hecate"])
+            #expect(back.count == 3 && back.last?.nick == "hecate" && back.last?.statuses == [110])
+            // Its other client sees the one nick go.
+            let other = await scene.second.everything().filter { $0.name == "presence" }
+            #expect(other.first?.nick == "graymalkin" && other.first?["type"] == "unavailable")
+        }
+    }
+
     @Test("Presence of those who are not in the room: unavailable is ignored, available tells them so")
     func strangers() async throws {
         try await playCoven { scene in

@@ -70,7 +70,7 @@ extension Room {
         if var session = session(jid) {
             // XEP-0045 §7.2.1: it has lost track of what it knew, and gets everything again.
             (session.doubt, session.probe) = (nil, nil)
-            if session.occupant.nick != nick { session = changeNick(of: session, to: nick, presence) }
+            if session.occupant.nick != nick { session = changeNick(of: session, to: nick, presence, isEntering: true) }
             let isNews = !session.presence.payload.isEqual(to: presence.payload)
             let wasPrimary = session.occupant.primary === session
             session.occupant.update(session, presence)
@@ -151,24 +151,30 @@ extension Room {
 
     /// XEP-0045 §7.6. A client that shares its nick with others changes it alone.
     ///
+    /// - Parameters:
+    ///   - statuses: what everybody is told of the new nick.
+    ///   - selfStatuses: what it alone is told.
+    ///   - isEntering: whether it is told nothing, since it gets what everybody gets who enters (XEP-0045 §17.3).
     /// - Returns: the client as it is from now on; the one before may be of an occupant that is no more.
     @discardableResult
     func changeNick(
-        of session: Occupant.Session, to nick: String, _ presence: Presence, selfStatuses: [Status] = []
+        of session: Occupant.Session, to nick: String, _ presence: Presence, statuses: [Status] = [],
+        selfStatuses: [Status] = [], isEntering: Bool = false
     ) -> Occupant.Session {
         let old = session.occupant
         let target = occupant(nick: nick)
+        let details = Details(statuses: statuses)
         if target === old || old.sessions.count == 1 && target == nil {
-            announceNickChange(of: old, to: nick)
+            announceNickChange(of: old, to: nick, except: isEntering ? session : nil)
             rename(old, to: nick)
             old.update(session, presence)
-            announce(old, selfStatuses: selfStatuses)
+            announce(old, details, selfStatuses: selfStatuses, except: isEntering ? session : nil)
             return session
         }
         // It parts from the others of its account, and joins those that have the new nick.
         let isGone = old.sessions.count == 1
         let viewers = isGone ? sessions : [session]
-        announceNickChange(of: old, to: nick, viewers: viewers)
+        announceNickChange(of: old, to: nick, viewers: viewers, except: isEntering ? session : nil)
         take(session)
         let occupant =
             target
@@ -182,9 +188,9 @@ extension Room {
         let moved = Occupant.Session(session.jid, occupant, presence, now: service.now)
         moved.knowsVersions = session.knowsVersions
         insert(moved)
-        announce(occupant, selfStatuses: selfStatuses)
-        if !isGone { announce(old) }
-        if occupant.role == .moderator, old.role != .moderator { showAll(to: [occupant], at: [moved]) }
+        announce(occupant, details, selfStatuses: selfStatuses, except: isEntering ? moved : nil)
+        if !isGone { announce(old, except: isEntering ? moved : nil) }
+        if occupant.role == .moderator, old.role != .moderator, !isEntering { showAll(to: [occupant], at: [moved]) }
         return moved
     }
 }

@@ -99,10 +99,12 @@ extension Room {
     }
 
     /// Tells everybody, or `viewers`, that an occupant has another nick now. XEP-0045 §7.6.
-    func announceNickChange(of occupant: Occupant, to nick: String, viewers: [Occupant.Session]? = nil) {
+    func announceNickChange(
+        of occupant: Occupant, to nick: String, viewers: [Occupant.Session]? = nil, except: Occupant.Session? = nil
+    ) {
         let details = Details(statuses: [.nickChanged], newNick: nick)
         broadcast(
-            of: occupant, .unavailable, viewers: viewers,
+            of: occupant, .unavailable, viewers: viewers, except: except,
             { self.makePayload(of: occupant, .unavailable, jid: $0 ? occupant.primary?.jid : nil, details) },
             own: {
                 self.makePayload(
