@@ -144,16 +144,22 @@ extension Room {
 
     /// Tells everybody, when all of them are what they are now.
     private func rolesChanged(_ changes: [RoleChange], _ details: Details) {
+        var hidden: [Occupant] = []
         for occupant in changes.map(\.occupant) {
             let wasShown = occupant.isShown
             let isShown = settings.shownRoles.contains(occupant.role)
-            if wasShown, !isShown { hide(occupant, from: ordinaryViewers(except: occupant)) }
+            if wasShown, !isShown {
+                hide(occupant, from: ordinaryViewers(except: occupant))
+                hidden.append(occupant)
+            }
             occupant.isShown = isShown
             announce(occupant, details)
             stepInProgress = nil
         }
         // Those who have become moderators see real JIDs from now on, and those who are hidden from others.
         showAll(to: changes.filter { !$0.wasModerator && $0.occupant.role == .moderator }.map(\.occupant))
+        hideAll(
+            from: changes.filter { $0.wasModerator && $0.occupant.role != .moderator }.map(\.occupant), except: hidden)
         for session in changes.flatMap(\.occupant.sessions) { store(session) }
     }
 
@@ -200,6 +206,28 @@ extension Room {
         let viewers = sessions ?? newcomers.flatMap(\.sessions)
         let isNew = Set(newcomers.map(ObjectIdentifier.init))
         for occupant in occupants where !isNew.contains(ObjectIdentifier(occupant)) { show(occupant, to: viewers) }
+    }
+
+    /// To those who are no moderators any more, others whose roles are not shown are not there. XEP-0045 §16.5.3,
+    /// `muc#roomconfig_presencebroadcast`.
+    ///
+    /// - Parameter told: occupants of whom they have been told already.
+    func hideAll(from former: [Occupant], except told: [Occupant] = [], at sessions: [Occupant.Session]? = nil) {
+        guard !former.isEmpty, occupants.contains(where: { !$0.isShown }) else { return }
+        let viewers = (sessions ?? former.flatMap(\.sessions)).filter { !$0.isAway }
+        let isTold = Set(told.map(ObjectIdentifier.init))
+        for occupant in occupants where !occupant.isShown && !isTold.contains(ObjectIdentifier(occupant)) {
+            // For the viewers it is none by now, so that it is not broadcast.
+            var presence = Presence(from: occupant.jid, kind: .unavailable)
+            let jid = settings.whois == .anyone ? occupant.primary?.jid : nil
+            presence.payload = makePayload(of: occupant, .unavailable, jid: jid, Details())
+            outbox.send(size: viewers.count) {
+                for viewer in viewers where viewer.occupant !== occupant {
+                    presence.header.to = viewer.jid
+                    self.router.route(presence)
+                }
+            }
+        }
     }
 
     /// The nick of somebody who is here.

@@ -190,7 +190,9 @@ extension Room {
         insert(moved)
         announce(occupant, details, selfStatuses: selfStatuses, except: isEntering ? moved : nil)
         if !isGone { announce(old, except: isEntering ? moved : nil) }
-        if occupant.role == .moderator, old.role != .moderator, !isEntering { showAll(to: [occupant], at: [moved]) }
+        guard !isEntering else { return moved }
+        if occupant.role == .moderator, old.role != .moderator { showAll(to: [occupant], at: [moved]) }
+        if occupant.role != .moderator, old.role == .moderator { hideAll(from: [occupant], at: [moved]) }
         return moved
     }
 }
