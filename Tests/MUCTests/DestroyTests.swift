@@ -23,8 +23,10 @@ import Testing
             try await owner.says("Double, double")
             for actor in [owner, second, phone] { await actor.forgets() }
             try await owner.asks(.set, Self.destroy, to: coven)
+            var ids: [String] = []
             for (actor, nick) in [(owner, "firstwitch"), (second, "secondwitch"), (phone, "secondwitch")] {
                 let received = await actor.everything()
+                ids += received.compactMap { $0.child("occupant-id", .occupantID)?["id"] }
                 #expect(received.count == 1 && received[0].nick == nick && received[0]["type"] == "unavailable")
                 let content = try #require(received.first?.child("x", .mucUser))
                 #expect(content.child("item")?["affiliation"] == "none" && content.child("item")?["role"] == "none")
@@ -33,6 +35,8 @@ import Testing
                 #expect(destroy.text(of: "password") == "cauldron")
                 #expect(destroy.text(of: "reason") == "Macbeth doth come.")
             }
+            // XEP-0421 §4.
+            #expect(ids.count == 3 && ids[0] != ids[1] && ids[1] == ids[2])
             // The name is free for its owner, and nothing is left of what was said and decided.
             try await second.isKeptOut(as: "x", .gone)
             let received = try await owner.enters(as: "x")

@@ -180,6 +180,14 @@ extension Stage {
                 Set(seen.filter { $0["type"] == "unavailable" }.compactMap(\.nick)) == [
                     "hecate", "secondwitch", "firstwitch",
                 ])
+            // As they were when they left (XEP-0045 §17.3, XEP-0421 §4).
+            let owner = seen.first { $0.nick == "firstwitch" }
+            #expect(owner?.item?["affiliation"] == "owner" && owner?.item?["role"] == "none")
+            let ids = seen.filter { $0.name == "presence" }.map {
+                ($0.nick, $0.child("occupant-id", .occupantID)?["id"])
+            }
+            #expect(ids.allSatisfy { $0.1 != nil })
+            #expect(ids.first { $0.0 == "firstwitch" }?.1 == ids.first { $0.0 == "graymalkin" }?.1)
             #expect(seen.filter { $0["type"] == nil }.compactMap(\.nick) == ["graymalkin", "thirdwitch"])
         }
     }
@@ -366,7 +374,8 @@ extension Stage {
                 try await actor.receives(
                     """
                     <presence type='unavailable' from='\(coven)/\(nick)'><x xmlns='http://jabber.org/protocol/muc#user'>
-                    <item affiliation='none' role='none'/><status code='110'/><status code='332'/></x></presence>
+                    <item affiliation='none' role='none'/><status code='110'/><status code='332'/></x>
+                    <occupant-id xmlns='urn:xmpp:occupant-id:0'/></presence>
                     """)
                 try await actor.staysSilent()
             }

@@ -124,10 +124,17 @@ extension Room {
 
     // MARK: Who left meanwhile
 
+    /// Who left a nick, as it was then.
+    private struct Departure {
+        let number: Int
+        let affiliation: Affiliation
+        let occupantID: String
+    }
+
     /// The nicks that became free since some client has been away.
     private struct DepartureList {
         var next = 0
-        var nicks: [String: Int] = [:]
+        var nicks: [String: Departure] = [:]
     }
 
     private enum Departures: RoomKey { static var defaultValue: DepartureList { DepartureList() } }
@@ -140,22 +147,26 @@ extension Room {
         guard hasDoubts, occupant.isShown, self[Departures.self].nicks.count < Self.departureLimit else { return }
         guard sessions.contains(where: \.isAway) else { return }
         let number = self[Departures.self].next
-        self[Departures.self].nicks[occupant.nick] = number
+        self[Departures.self].nicks[occupant.nick] = Departure(
+            number: number, affiliation: occupant.affiliation, occupantID: occupant.id)
         self[Departures.self].next = number + 1
     }
 
     private func sendDepartures(to session: Occupant.Session, from first: Int) {
-        let gone = self[Departures.self].nicks.filter { $0.value >= first && occupant(nick: $0.key)?.nick != $0.key }
+        let gone = self[Departures.self].nicks
+            .filter { $0.value.number >= first && occupant(nick: $0.key)?.nick != $0.key }
+            .sorted { $0.value.number < $1.value.number }
         guard !gone.isEmpty else { return }
-        let nicks = gone.sorted { $0.value < $1.value }.map(\.key)
         let (to, room) = (session.jid, jid)
         outbox.send {
-            for nick in nicks {
+            for (nick, departure) in gone {
                 let from = JID(unchecked: room.localpart, domainpart: room.domainpart, resourcepart: nick)
                 self.router.route(
                     Presence(to: to, from: from, kind: .unavailable) {
+                        // XEP-0421 §4.
+                        Element("occupant-id", .occupantID, ["id": departure.occupantID])
                         Element("x", .mucUser) {
-                            Element("item", nil, ["affiliation": "none", "role": "none"])
+                            Element("item", nil, ["affiliation": departure.affiliation.rawValue, "role": "none"])
                         }
                     })
             }

@@ -102,23 +102,34 @@ extension Room {
             if let password { Element("password", text: password) }
             if let reason { Element("reason", text: reason) }
         }
-        let payload = Element("presence", .client) {
-            Element("x", .mucUser) {
-                Element("item", nil, ["affiliation": "none", "role": "none"])
-                element
-                Status.selfPresence.element
+        showOut(statuses: [], element)
+        service.remove(self, RoomEvent.Destruction(alternate: alternate, reason: reason))
+    }
+
+    /// Takes everybody out at once and tells each only of itself: there is nobody left to hear of the others.
+    func showOut(statuses: [Status], _ element: Element? = nil) {
+        let everybody = occupants.map { occupant in
+            let payload = Element("presence", .client) {
+                Element("occupant-id", .occupantID, ["id": occupant.id])
+                Element("x", .mucUser) {
+                    Element("item", nil, ["affiliation": "none", "role": "none"])
+                    element
+                    for status in [Status.selfPresence] + statuses { status.element }
+                }
             }
-        }.encoded
-        let everybody = sessions.map { (jid: $0.jid, from: $0.occupant.jid) }
+            return (from: occupant.jid, clients: occupant.sessions.map(\.jid), payload: payload.encoded)
+        }
+        let count = sessions.count
         for session in sessions { take(session) }
-        outbox.send(size: everybody.count) {
-            for (jid, from) in everybody {
-                var presence = Presence(to: jid, from: from, kind: .unavailable)
-                presence.payload = payload
-                self.router.route(presence)
+        outbox.send(size: count) {
+            for (from, clients, payload) in everybody {
+                for jid in clients {
+                    var presence = Presence(to: jid, from: from, kind: .unavailable)
+                    presence.payload = payload
+                    self.router.route(presence)
+                }
             }
         }
-        service.remove(self, RoomEvent.Destruction(alternate: alternate, reason: reason))
     }
 }
 

@@ -143,22 +143,8 @@ extension Room {
     }
 
     fileprivate func dismissEverybody() {
-        let everybody = sessions
-        for session in everybody {
-            take(session)
-            forgetStored(session)
-        }
-        outbox.send {
-            for session in everybody {
-                self.router.route(
-                    Presence(to: session.jid, from: session.occupant.jid, kind: .unavailable) {
-                        Element("x", .mucUser) {
-                            Element("item", nil, ["affiliation": "none", "role": "none"])
-                            for status in [Status.selfPresence, .removedForShutdown] { status.element }
-                        }
-                    })
-            }
-        }
+        for session in sessions { forgetStored(session) }
+        showOut(statuses: [.removedForShutdown])
         service.becameEmpty(self)
     }
 }
