@@ -34,7 +34,7 @@ import Testing
             for feature in [
                 "http://jabber.org/protocol/muc", "http://jabber.org/protocol/muc#stable_id",
                 "http://jabber.org/protocol/rsm", "urn:xmpp:channel-search:0:search",
-                "http://jabber.org/protocol/disco#items",
+                "http://jabber.org/protocol/disco#items", "urn:xmpp:occupant-id:0",
             ] {
                 #expect(info.hasFeature(feature), "\(feature)")
             }
@@ -254,6 +254,20 @@ import Testing
                 try await nicks(inside, Self.paged("<after>\(coven)/witch3</after>")) == ["witch4", "witch5"])
             try await owner.submits([("muc#roomconfig_publicroom", ["0"])])
             #expect(try await nicks(outside).isEmpty)
+        }
+    }
+
+    @Test("Whether somebody who is no admin may invite others, which into an open room everybody may (§5.1.1)")
+    func invitations() async throws {
+        try await playRooms { stage in
+            let owner = try await stage.enter("crone1@capulet.example/desktop")
+            try await owner.makesRoom(as: "firstwitch")
+            let name = "muc#roomconfig_allowinvites"
+            for (isMembersOnly, membersInvite, expected) in [("0", "0", "1"), ("1", "0", "0"), ("1", "1", "1")] {
+                try await owner.configures(coven, ["muc#roomconfig_membersonly": isMembersOnly, name: membersInvite])
+                #expect(try await owner.discovers().roomField(name) == expected)
+                #expect(try await owner.fetchesForm()[name]?.value == membersInvite)
+            }
         }
     }
 

@@ -13,7 +13,8 @@ extension RoomSettings {
         participantsChangeSubject = config.bool(
             "change_subject", default: participantsChangeSubject, "Whether participants may change the subject.")
         occupantsInvite = config.bool(
-            "allow_invites", default: occupantsInvite, "Whether everybody may invite others, and not admins only.")
+            "allow_invites", default: occupantsInvite,
+            "Whether members may invite others into rooms for members only, and not admins only.")
         privateMessages = config.choice(
             "private_messages", default: privateMessages, "Who may send private messages.")
         allowsRegistration = config.bool(

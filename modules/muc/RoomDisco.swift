@@ -3,8 +3,8 @@ import ServerKit
 /// What disco tells of single rooms. XEP-0045 §6.4, §6.5.
 struct RoomDisco: RoomFeature {
     func load(into host: ModuleHost, _ rooms: Rooms) {
-        // XEP-0045 §7.4: on the service as well.
-        host.advertise(.stableID, on: .host)
+        // On the service as well: XEP-0045 §7.4, XEP-0421 §4.
+        host.advertise(.stableID, .occupantID, on: .host)
         rooms.describe(.discoInfo, .discoItems, .muc, .stableID, .occupantID, .stanzaIDs)
         rooms.answer(.get, "query", .discoInfo) { room, request in
             try room.checkKnown(to: request.from)
@@ -84,7 +84,8 @@ extension Room {
                 label: "Whether participants may change the subject"),
             // Clients look for these names.
             .boolean("muc#roomconfig_changesubject", settings.participantsChangeSubject),
-            .boolean("muc#roomconfig_allowinvites", settings.occupantsInvite),
+            // Of somebody who is not an admin: into open rooms everybody may.
+            .boolean("muc#roomconfig_allowinvites", !settings.isMembersOnly || settings.occupantsInvite),
             DataFormField("muc#roomconfig_allowpm", .listSingle, values: [settings.privateMessages.rawValue]),
             .text("muc#maxhistoryfetch", String(historyLength), label: "Messages that somebody who enters is shown"),
         ]

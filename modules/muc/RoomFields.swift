@@ -27,7 +27,9 @@ extension RoomField {
                 bool("muc#roomconfig_persistentroom", "Keep the room when nobody is in it", \.isPersistent),
                 bool("muc#roomconfig_membersonly", "Let members only enter", \.isMembersOnly),
                 isProtected, secret, maxOccupants,
-                bool("muc#roomconfig_allowinvites", "Let everybody invite others", \.occupantsInvite),
+                bool(
+                    "muc#roomconfig_allowinvites", "In a room for members only, let members invite others",
+                    \.occupantsInvite),
                 bool("x-muc#roomconfig_registration", "Let people register with the room", \.allowsRegistration),
                 bool(
                     "x-muc#roomconfig_reservednick", "Make those who have registered a nick use it", \.locksNicks),
