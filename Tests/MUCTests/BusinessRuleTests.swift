@@ -62,6 +62,33 @@ import Testing
         }
     }
 
+    @Test("A room that is not open yet takes no invitations and private messages either (§17.2)")
+    func unopened() async throws {
+        try await playRooms { stage in
+            let first = try await stage.enter("crone1@capulet.example/desktop")
+            let phone = try await stage.enter("crone1@capulet.example/phone")
+            try await first.enters(as: "firstwitch")
+            try await phone.enters(as: "hecate")
+            await first.forgets()
+            let hag = try await stage.enter("hag66@montague.example/pda")
+            try await first.invites("hag66@montague.example")
+            try await first.isBounced(.itemNotFound, id: "i")
+            try await hag.staysSilent()
+            try await first.sends("<message to='\(coven)/hecate' type='chat' id='p'><body>Hark</body></message>")
+            try await first.isBounced(.itemNotFound, id: "p")
+            // To strangers it is none, whatever they say.
+            let second = try await stage.enter("wiccarocks@montague.example/laptop")
+            for (to, id) in [(coven, "1"), ("\(coven)/firstwitch", "2")] {
+                try await second.sends("<message to='\(to)' type='chat' id='\(id)'><body>Hark</body></message>")
+                try await second.isBounced(.itemNotFound, id: id)
+            }
+            try await stage.staysSilent()
+            try await first.configures(coven, [:])
+            try await first.sends("<message to='\(coven)/hecate' type='chat' id='p'><body>Hark</body></message>")
+            try await phone.receivesAnywhere("<message type='chat'><body>Hark</body></message>")
+        }
+    }
+
     @Test("Extended content passes unchanged, and what only the room may say does not")
     func content() async throws {
         try await playCoven { scene in

@@ -65,6 +65,8 @@ extension Room {
     // MARK: Messages and IQs
 
     private func receive(_ message: Message, _ session: Occupant.Session?) {
+        // XEP-0045 §17.2: as if there were no such room.
+        if isLocked { return router.bounce(.message(message), .itemNotFound) }
         guard message.kind == .groupchat else {
             let event = RoomStanzaEvent(room: self, occupant: session?.occupant, session: session, stanza: message)
             switch service.hooks.messageToRoom.verdict(on: event) {
@@ -76,8 +78,6 @@ extension Room {
             // XEP-0045 §17.2: what is for everybody is of type "groupchat".
             return router.bounce(.message(message), session == nil ? .notAcceptable : .badRequest)
         }
-        // XEP-0045 §17.2: as if there were no such room.
-        if isLocked { return router.bounce(.message(message), .itemNotFound) }
         // XEP-0045 §7.4: only occupants talk.
         guard let session else { return router.bounce(.message(message), .notAcceptable) }
         say(message, session)
@@ -86,6 +86,7 @@ extension Room {
     private func receive(_ message: Message, for nick: String, _ session: Occupant.Session?) {
         // XEP-0045 §7.5: not of type groupchat, and from occupants only.
         guard message.kind != .groupchat else { return router.bounce(.message(message), .badRequest) }
+        if isLocked { return router.bounce(.message(message), .itemNotFound) }
         guard let session else { return router.bounce(.message(message), .notAcceptable) }
         pass(.message(message), to: nick, session)
     }
