@@ -35,13 +35,14 @@ struct ReservedNicks: RoomFeature {
 }
 
 extension Room {
-    /// Gives somebody who is here the nick that is its own, where nobody may use another. XEP-0045 §7.10.
+    /// Gives somebody who is here the nick that is its own, where nobody may use another. XEP-0045 §7.10: all are told
+    /// that it did not choose it now.
     func useReservedNick(of jid: JID) {
         guard settings.locksNicks, let nick = affiliates[jid]?.nick else { return }
         if let other = occupant(nick: nick), other.bareJID != jid { return }
         for occupant in occupants(of: jid) where occupant.key != Room.key(of: nick) {
             for session in occupant.sessions {
-                changeNick(of: session, to: nick, session.presence, selfStatuses: [.nickAssigned])
+                changeNick(of: session, to: nick, session.presence, statuses: [.nickAssigned])
                 if let session = self.session(session.jid) { store(session) }
             }
         }
