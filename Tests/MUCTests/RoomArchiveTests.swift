@@ -425,6 +425,20 @@ import Testing
         }
     }
 
+    @Test("Characters are those of the whole stanzas as they are sent, code points of XML (XEP-0045 §7.2.14)")
+    func characters() async throws {
+        try await Self.play { stage, _, first, second, hag in
+            try await first.says("first")
+            try await first.says("e\u{301} \u{1F469}\u{200D}\u{1F52C}\u{1F3FD} &amp; &lt;")
+            let sent = try #require(try await hag.history(as: "thirdwitch").last)
+            var writer = XMLWriter()
+            writer.write(try #require(try Stanza.parse(sent)))
+            let count = String(decoding: writer.bytes, as: UTF8.self).unicodeScalars.count
+            #expect(try await hag.history(as: "thirdwitch", "<history maxchars='\(count)'/>").count == 1)
+            #expect(try await hag.history(as: "thirdwitch", "<history maxchars='\(count - 1)'/>").isEmpty)
+        }
+    }
+
     @Test("Messages too large together are not all in the history")
     func largeHistory() async throws {
         try await Self.play { stage, _, first, second, hag in

@@ -78,7 +78,7 @@ struct History: Sendable {
 
     /// What somebody is shown of the messages before a number. XEP-0045 §7.2.14: the smallest amount that meets all
     /// criteria.
-    func selection(_ wanted: Request, before end: Int, room: JID, now: Timestamp) -> [Message] {
+    func selection(_ wanted: Request, before end: Int, room: JID, to viewer: JID, now: Timestamp) -> [Message] {
         var earliest = wanted.since
         if let seconds = wanted.seconds {
             let start = now.advanced(by: .zero - .seconds(seconds))
@@ -89,9 +89,10 @@ struct History: Sendable {
         for item in items.reversed() where item.number < end {
             if let earliest, item.time < earliest { break }
             if let limit = wanted.maxStanzas, chosen.count >= limit { break }
-            let message = item.delayed(by: room)
+            var message = item.delayed(by: room)
+            message.header.to = viewer
             if let limit = wanted.maxCharacters {
-                size += message.element.xml.count
+                size += message.characterCount
                 if size > limit { break }
             }
             chosen.append(message)
@@ -117,14 +118,23 @@ struct History: Sendable {
     }
 }
 
+extension Message {
+    /// The characters of the whole stanza as it is sent: those of XML, which are code points. XEP-0045 §7.2.14.
+    fileprivate var characterCount: Int {
+        var writer = XMLWriter()
+        writer.write(self)
+        // In UTF-8 each has one byte that does not continue another.
+        return writer.bytes.count { $0 & 0xC0 != 0x80 }
+    }
+}
+
 extension Room {
     func sendHistory(to session: Occupant.Session, _ request: Element?) {
         let (to, end, now) = (session.jid, history.nextNumber, service.host.clock.date)
         let request = History.Request(request)
         outbox.send {
             // Only now it is known which of them are on disk. What was said since comes to it like to everybody.
-            for var message in self.history.selection(request, before: end, room: self.jid, now: now) {
-                message.header.to = to
+            for message in self.history.selection(request, before: end, room: self.jid, to: to, now: now) {
                 self.router.route(message)
             }
         }
