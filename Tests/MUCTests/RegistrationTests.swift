@@ -103,9 +103,10 @@ import Testing
             for request in wrong {
                 #expect(try await hag.isRefused(.set, request, to: coven).condition == .badRequest)
             }
+            // A room that does not support it (§7.10), and somebody who may not.
             backstage.configure { $0.allowsRegistration = false }
-            #expect(try await hag.isRefused(.get, Self.ask, to: coven).condition == .notAllowed)
-            #expect(try await hag.isRefused(.set, registration("hag"), to: coven).condition == .notAllowed)
+            #expect(try await hag.isRefused(.get, Self.ask, to: coven).condition == .serviceUnavailable)
+            #expect(try await hag.isRefused(.set, registration("hag"), to: coven).condition == .serviceUnavailable)
             backstage.configure { $0.allowsRegistration = true }
             backstage.setAffiliation(.outcast, of: "hag66@montague.example")
             #expect(try await hag.isRefused(.get, Self.ask, to: coven).condition == .notAllowed)

@@ -36,7 +36,7 @@ struct Registration: RoomFeature {
         try check(room, jid)
         let nick = room.affiliates[jid]?.nick
         guard nick != nil || room.settings.allowsRegistration else {
-            throw .notAllowed("Nobody may register with this room.")
+            throw .noRegistration
         }
         return Element("query", .roomRegistration) {
             if let nick {
@@ -74,7 +74,7 @@ struct Registration: RoomFeature {
         }
         // XEP-0077 §3.1.1: who does not want to after all.
         if submission.kind == .cancel { return }
-        guard room.settings.allowsRegistration else { throw .notAllowed("Nobody may register with this room.") }
+        guard room.settings.allowsRegistration else { throw .noRegistration }
         let form = try form(for: jid, room, nick: nil).read(submission)
         let nick = try room.reservableNick(form.text("muc#register_roomnick") ?? "", for: jid)
         if room.asksAdmins(about: jid) {
@@ -148,5 +148,12 @@ extension Room {
             setAffiliate(affiliate, of: jid)
         }
         useReservedNick(of: jid)
+    }
+}
+
+extension StanzaError {
+    /// XEP-0045 §7.10, where the room does not support it; `not-allowed` is for those who may not.
+    fileprivate static var noRegistration: StanzaError {
+        StanzaError(.serviceUnavailable, nil, "Nobody may register with this room.")
     }
 }
