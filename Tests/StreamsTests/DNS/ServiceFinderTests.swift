@@ -141,21 +141,22 @@ import Testing
             "empty.example A": DNSAnswer(.noRecords), "empty.example AAAA": DNSAnswer(.noRecords),
             "late.example A": DNSAnswer(.failed("late")), "late.example AAAA": DNSAnswer(.noRecords),
         ])
-        func connect(_ host: String) async throws -> any Channel {
+        func connect(_ host: String, _ port: Int) async throws -> any Channel {
             try await ClientBootstrap(group: loop).resolver(AddressFinder(dns, on: loop))
                 .connect(host: host, port: port).get()
         }
-        for host in ["both.example", "127.0.0.1"] { try await connect(host).close().get() }
+        for host in ["both.example", "127.0.0.1"] { try await connect(host, port).close().get() }
         let problems: [(String, AddressProblem)] = [
             ("nobody.example", .noSuchName("nobody.example")), ("empty.example", .noAddresses("empty.example")),
             ("late.example", .failed("late")),
         ]
         for (host, problem) in problems {
-            let error = await #expect(throws: (any Error).self) { try await connect(host) }
+            let error = await #expect(throws: (any Error).self) { try await connect(host, port) }
             #expect(error.flatMap { AddressProblem($0) } == problem)
         }
         try await listener.close().get()
-        let refused = await #expect(throws: (any Error).self) { try await connect("both.example") }
+        // Nobody has this one.
+        let refused = await #expect(throws: (any Error).self) { try await connect("both.example", 1) }
         #expect(refused.flatMap { AddressProblem($0) } == nil)
     }
 }
