@@ -142,15 +142,22 @@ import Testing
             }
             let peer = try await servers.rawPeer()
             #expect(try await peer.authenticates(as: "capulet.example"))
-            // This server is no relay.
-            peer.says("<message from='a@capulet.example' to='b@elsewhere.example' id='1'><body>x</body></message>")
-            await servers.settle()
-            #expect(servers.montague.federation.routes.keys.allSatisfy { $0.remote != "elsewhere.example" })
-            #expect(await romeo.takeInbox().isEmpty)
             peer.says(
                 "<message from='a@capulet.example' to='romeo@montague.example/orchard'><body>true</body></message>")
             await servers.settle()
             #expect(await romeo.takeInbox().count == 1)
+            // This server is no relay. RFC 6120 §8.1.1.2.
+            peer.says("<message from='a@capulet.example' to='b@elsewhere.example' id='1'><body>x</body></message>")
+            await servers.settle()
+            #expect(await peer.hears("host-unknown"))
+            #expect(servers.montague.federation.routes.keys.allSatisfy { $0.remote != "elsewhere.example" })
+            #expect(await romeo.takeInbox().isEmpty)
+            let client = try await servers.rawPeer()
+            #expect(try await client.authenticates(as: "capulet.example"))
+            client.says(
+                "<message xmlns='jabber:client' from='a@capulet.example' to='romeo@montague.example'><body>x</body></message>"
+            )
+            #expect(await client.hears("invalid-namespace"))
         }
     }
 

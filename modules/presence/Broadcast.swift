@@ -51,7 +51,7 @@ extension PresenceExchange {
     }
 
     /// Asks for contacts' presence. RFC 6121 §4.3.1.
-    private func probe(_ contacts: [JID], for account: Account) {
+    func probe(_ contacts: [JID], for account: Account) {
         let probe = Presence(from: account.jid, id: Self.probeID, kind: .probe)
         let blockList = account.host.service((any BlockList).self)
         for contact in contacts where blockList?.isBlocked(contact, by: account) != true {

@@ -38,6 +38,7 @@ final class PresenceExchange: Module {
         host.observe(.resourceUnavailable) { self.becameUnavailable($0.resource, $0.presence) }
         host.observe(.resourceClosed) { self.takeBackDirectedPresence(of: $0.resource, nil) }
         host.filter(.iqArrived) { self.admit($0) }
+        host.observe(.resourceRestored) { self.askOthers(for: $0.resource) }
         host.observe(.peerReturned) { event in
             // Whoever is there may have forgotten who is here, and the other way round. RFC 6121 §4.3.
             for account in host.accounts.loadedAccounts where !account.availableResources.isEmpty {
@@ -46,6 +47,15 @@ final class PresenceExchange: Module {
         }
         host.provide((any PresenceBroadcast).self, self)
         host.keepWithSession(Directed.self)
+    }
+
+    /// While the server was away, other servers could not tell what became of contacts there.
+    private func askOthers(for resource: Resource) {
+        let account = resource.account
+        guard resource.isAvailable, account.availableResources.first === resource, let contacts = account.contactList
+        else { return }
+        let router = account.host.router
+        probe(contacts.subscriptions(of: account).filter { router.entity(for: $0.domainpart) == nil }, for: account)
     }
 
     func reconfigure(_ options: Options) -> Bool {

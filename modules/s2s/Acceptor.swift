@@ -131,10 +131,7 @@ final class Acceptor: StreamNegotiator {
         stream.trust(claimed)
         federation.authenticated(stream, pair, by: "EXTERNAL, certificate (\(means))")
         stream.restart()
-        // XEP-0288 §2.2: stanzas may go back, once the peer has had time to say how it counts them.
-        federation.server.clock.after(.milliseconds(500)) { [weak stream, federation] in
-            if let stream, !stream.isClosing { federation.usable(stream, pair) }
-        }
+        federation.expect(stream, pair)
     }
 
     private func failSASL(_ condition: String, _ text: String? = nil) {

@@ -147,7 +147,7 @@ final class Dialer {
             .connectTimeout(.milliseconds(Int64(limit.components.seconds * 1_000)))
             .channelOption(.socketOption(.tcp_nodelay), value: 1)
             .channelOption(.socketOption(.so_keepalive), value: 1)
-            .channelOption(.tcpOption(.init(rawValue: 18 /* TCP_USER_TIMEOUT */)), value: 60_000)
+            .channelOption(.tcpOption(.init(rawValue: 18 /* TCP_USER_TIMEOUT */)), value: ServicePorts.Service.brief)
             .channelOption(
                 .recvAllocator, value: AdaptiveRecvByteBufferAllocator(minimum: 512, initial: 1_024, maximum: 65_536)
             )

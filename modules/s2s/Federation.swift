@@ -20,6 +20,8 @@ final class Federation: Entity {
     private var initiators: [ObjectIdentifier: Initiator] = [:]
     /// Streams of others on which stanzas may go back. XEP-0288.
     private var backways: [DomainPair: ServerStream] = [:]
+    /// Streams that will be such in a moment: nothing is opened meanwhile.
+    private var expectedBackways: [DomainPair: ServerStream] = [:]
     private var perNetwork: [PeerNetwork: Int] = [:]
     /// Pairs whose last stream was lost, and that have not had another since.
     private var lostPairs: Set<DomainPair> = []
@@ -98,6 +100,7 @@ final class Federation: Entity {
     /// Opens a stream for a route.
     func connect(_ route: Route) {
         let pair = route.pair
+        if let stream = expectedBackways[pair], !stream.isClosing { return }
         if let stream = sharedStream(for: pair) {
             return dialback.authenticate(pair, on: stream) { answer in
                 guard case .valid = answer, !stream.isClosing else { return self.dial(route) }
@@ -146,6 +149,10 @@ final class Federation: Entity {
             self.streams[id] = nil
             self.initiators[id] = nil
             for (pair, backway) in self.backways where backway === stream { self.backways[pair] = nil }
+            for (pair, expected) in self.expectedBackways where expected === stream {
+                self.expectedBackways[pair] = nil
+                if let route = self.routes[pair], case .connecting = route.state { self.dial(route) }
+            }
         }
     }
 
@@ -182,10 +189,20 @@ final class Federation: Entity {
         refusals.forget(pair.remote)
     }
 
+    /// Stanzas will go back on a stream as soon as the peer has had time to say how it counts them.
+    func expect(_ stream: ServerStream, _ pair: DomainPair) {
+        guard stream.isBidirectional else { return }
+        expectedBackways[pair] = stream
+        server.clock.after(.milliseconds(500)) { [weak self, weak stream] in
+            if let self, let stream, !stream.isClosing { self.usable(stream, pair) }
+        }
+    }
+
     /// Stanzas may go back on a stream that a peer opened, if both want that. XEP-0288 §2.2.
     func usable(_ stream: ServerStream, _ pair: DomainPair) {
         guard stream.isBidirectional, !stream.isInitiator, !stream.isClosing else { return }
         if !stream.acknowledgements.isReliable { stream.acknowledgements.usePings(pair) }
+        expectedBackways[pair] = nil
         backways[pair] = stream
         routes[pair]?.open(stream)
     }

@@ -212,8 +212,9 @@ final class ServerStream: StreamEndpoint {
         }
         guard var stanza = parsed else { throw StreamError(.unsupportedStanzaType) }
         guard let to = stanza.to else { throw StreamError(.improperAddressing) }
+        // RFC 6120 §8.1.1.2, §4.9.3.6
         guard federation.serves(to.domainpart) else {
-            return refuse(element, StanzaError(.itemNotFound, nil, "\(to.domainpart) is not served here."), from)
+            throw StreamError(.hostUnknown, "\(to.domainpart) is not served here.")
         }
         if stanza.header.language == nil { stanza.header.language = language }
         if federation.pings.take(stanza) { return }

@@ -72,7 +72,8 @@ public final class ServerToServer: Module {
         let directTLS = try TLSServer(
             federation.server.identities, applicationProtocols: ["xmpp-server"], requestsClientCertificate: true)
         try await ports?.match([
-            .init("s2s") { federation.accept($0) }, .init("s2s_tls", directTLS: directTLS) { federation.accept($0) },
+            .init("s2s", silence: ServicePorts.Service.brief) { federation.accept($0) },
+            .init("s2s_tls", directTLS: directTLS, silence: ServicePorts.Service.brief) { federation.accept($0) },
         ])
     }
 }

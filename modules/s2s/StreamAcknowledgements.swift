@@ -134,14 +134,15 @@ final class StreamAcknowledgements {
         ask()
     }
 
-    /// Asks, unless the peer owes an answer: at once after a quiet second, otherwise once a second or after so many.
+    /// Asks, unless the peer owes an answer: at once after a quiet moment, otherwise once in a while or after so many:
+    /// what it has not told of comes twice when the connection is lost.
     private func ask() {
         guard askedFor == nil else { return }
         let limit = usesStreamManagement ? Self.unaskedLimit : Self.unpingedLimit
-        if let lastAskedAt, clock.now - lastAskedAt < .seconds(1), waiting.count < limit {
+        if let lastAskedAt, clock.now - lastAskedAt < Self.pause, waiting.count < limit {
             guard !isAskedLater else { return }
             isAskedLater = true
-            clock.after(.seconds(1)) { [weak self] in
+            clock.after(Self.pause) { [weak self] in
                 guard let self else { return }
                 self.isAskedLater = false
                 if !self.waiting.isEmpty, self.askedFor == nil { self.askNow() }
@@ -158,6 +159,8 @@ final class StreamAcknowledgements {
 
     /// Stanzas after which the peer is asked in any case.
     private static let unaskedLimit = 100
+    /// Between two questions, where much is going on.
+    private static let pause = Duration.milliseconds(250)
     private static let unpingedLimit = 500
     /// How long a peer may take to answer.
     private static let patience = Duration.seconds(60)

@@ -9,15 +9,23 @@ public final class ServicePorts {
         public let name: String
         /// How connections are secured before their first byte; nil for those that begin in plain text.
         public let directTLS: TLSServer?
+        /// For how long what was sent may stay without TCP's acknowledgement, in milliseconds: then the peer has vanished.
+        public let silence: Int
         /// Makes what takes the bytes of a connection; nil to refuse it.
         public let accept: @ServerActor @Sendable (any StreamTransport) -> (any StreamEndpoint)?
 
+        /// For peers on the move, whose network may be gone for a while.
+        public static let patient = 120_000
+        /// For peers in one place, whose stanzas wait to go another way.
+        public static let brief = 25_000
+
         public init(
-            _ name: String, directTLS: TLSServer? = nil,
+            _ name: String, directTLS: TLSServer? = nil, silence: Int = Self.patient,
             accept: @escaping @ServerActor @Sendable (any StreamTransport) -> (any StreamEndpoint)?
         ) {
             self.name = name
             self.directTLS = directTLS
+            self.silence = silence
             self.accept = accept
         }
     }
@@ -52,7 +60,7 @@ public final class ServicePorts {
         listeners[name, default: []].removeAll { !wanted.contains($0.address) }
         for address in wanted where !listeners[name, default: []].contains(where: { $0.address == address }) {
             let listener = try await StreamListener.open(
-                address, directTLS: service.directTLS, accept: service.accept)
+                address, directTLS: service.directTLS, silence: service.silence, accept: service.accept)
             // The module may have been unloaded meanwhile.
             guard !isClosed else { return listener.close() }
             listeners[name, default: []].append(listener)

@@ -22,7 +22,7 @@ final class StreamListener {
     ///
     /// - Throws: a ``ModuleError`` that says which port and why.
     static func open(
-        _ address: ListenAddress, directTLS: TLSServer?,
+        _ address: ListenAddress, directTLS: TLSServer?, silence: Int,
         accept: @escaping @ServerActor @Sendable (any StreamTransport) -> (any StreamEndpoint)?
     ) async throws -> StreamListener {
         let bootstrap = ServerBootstrap(group: ServerActor.group)
@@ -37,7 +37,7 @@ final class StreamListener {
             .childChannelOption(.socketOption(.tcp_nodelay), value: 1)
             .childChannelOption(.socketOption(.so_keepalive), value: 1)
             // A peer that vanished is noticed when what was sent to it stays unacknowledged for so long.
-            .childChannelOption(.tcpOption(.init(rawValue: 18 /* TCP_USER_TIMEOUT */)), value: 120_000)
+            .childChannelOption(.tcpOption(.init(rawValue: 18 /* TCP_USER_TIMEOUT */)), value: silence)
             // A channel keeps its last buffer; small ones do for chat, and grow when more comes.
             .childChannelOption(
                 .recvAllocator, value: AdaptiveRecvByteBufferAllocator(minimum: 512, initial: 512, maximum: 16_384))

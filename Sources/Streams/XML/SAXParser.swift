@@ -297,6 +297,10 @@ final class SAXParser {
             while start > base, start.pointee != UInt8(ascii: "<") { start -= 1 }
             elementStart = offset &- (end - start)
         }
+        // RFC 6120 §4.8.3: on a server's stream stanzas are in the namespace of servers.
+        if contentIsServer, let uri, namespaces.namespace(at: uri) == .client {
+            fail(StreamError(.invalidNamespace, "Servers speak jabber:server."))
+        }
         if namespace(uri) == .streams, SAXParser.bytes(name).elementsEqual("stream".utf8) {
             fail(StreamError(.badFormat, "A stream cannot begin inside another."))
         }
