@@ -174,6 +174,48 @@ import Testing
         }
     }
 
+    @Test("Nothing goes back to a peer but for the domain that it has proved (XEP-0288 §2.2)")
+    func backway() async throws {
+        try await playBetweenServers { servers in
+            let romeo = try await servers.montague.enter("romeo@montague.example/orchard")
+            // It has the certificate of capulet.example, and says that it is the victim.
+            servers.names.serve("victim.example", port: 1)
+            let peer = try await servers.rawPeer()
+            #expect(try await peer.secures(from: "victim.example"))
+            peer.says(
+                "<bidi xmlns='urn:xmpp:bidi'/><db:result from='capulet.example' to='montague.example'>x</db:result>")
+            #expect(await peer.hears("type='valid'"))
+            peer.says("<enable xmlns='urn:xmpp:sm:3'/>")
+            #expect(await peer.hears("<enabled"))
+            try await romeo.sends("<message to='x@victim.example' type='chat' id='1'><body>secret</body></message>")
+            try await romeo.sends("<message to='x@capulet.example' type='chat' id='2'><body>yours</body></message>")
+            await servers.advance(by: .seconds(2))
+            await servers.settle()
+            #expect(await peer.hears("yours"))
+            #expect(!peer.heard.contains("secret"))
+        }
+    }
+
+    @Test("Many false claims end a stream")
+    func falseClaims() async throws {
+        try await playBetweenServers { servers in
+            let peer = try await servers.rawPeer()
+            #expect(try await peer.secures(from: "capulet.example"))
+            for n in 0..<20 { peer.says("<db:result from='x\(n).example' to='montague.example'>x</db:result>") }
+            #expect(await peer.hears("policy-violation"))
+        }
+    }
+
+    @Test("Who may not be spoken to any more loses its stream at the reload")
+    func reload() async throws {
+        try await playBetweenServers { servers in
+            let peer = try await servers.rawPeer()
+            #expect(try await peer.authenticates(as: "capulet.example"))
+            servers.denyCapulet()
+            #expect(await peer.hears("policy-violation"))
+        }
+    }
+
     @Test("A key that is made up, or belongs to another stream, is refused (XEP-0220 §2.2.1)")
     func wrongKey() async throws {
         try await playBetweenServers(s2s: "policy: dialback") { servers in

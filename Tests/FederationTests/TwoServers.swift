@@ -1,9 +1,10 @@
-import Federation
 import Glibc
 import Modules
 import ServerKit
 import StorageMemory
 import TestKit
+
+@testable import Federation
 
 /// Two servers on sockets of this machine, with a DNS of their own.
 @ServerActor
@@ -52,6 +53,12 @@ final class TwoServers {
         let port = montague.server.listening["s2s"]?.first?.port ?? 0
         let path = domain.map { certificates.files(of: $0) }
         return try await RawPeer.connect(to: port, certificate: path)
+    }
+
+    /// Montague's configuration denies the other domain from now on.
+    func denyCapulet() {
+        guard let node = YAMLReader.parse("deny: [capulet.example]", file: "f.yaml").root else { return }
+        montague.federation.take(FederationOptions.read(node).options)
     }
 
     /// The DNS says where the two are now.

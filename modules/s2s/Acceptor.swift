@@ -50,7 +50,7 @@ final class Acceptor: StreamNegotiator {
         }
         if stream.transport.isSecure, let pair = stream.pair, verdict == nil {
             stream.suspend()
-            federation.judge(stream, claims: pair) { verdict in
+            federation.judge(stream, claims: pair) { [self] verdict in
                 self.verdict = verdict
                 if !self.stream.isClosing { self.sendFeatures() }
                 self.stream.resume()
@@ -79,6 +79,7 @@ final class Acceptor: StreamNegotiator {
             }
         }
         stream.send(features)
+        if isAuthenticated { for pair in stream.proven { federation.expectSoon(stream, pair) } }
     }
 
     func handle(_ element: Element) throws(StreamError) {
@@ -111,7 +112,7 @@ final class Acceptor: StreamNegotiator {
         guard attempts <= 3 else { throw StreamError(.policyViolation, "Too many attempts.") }
         guard stream.transport.isSecure, !isAuthenticated else { return failSASL("not-authorized") }
         guard element["mechanism"] == "EXTERNAL" else { return failSASL("invalid-mechanism") }
-        guard let pair = stream.pair, let claimed else {
+        guard let pair = stream.pair, let claimed, pair.remote == claimed else {
             return failSASL("not-authorized", "The stream has no \"from\".")
         }
         guard case .valid(let means)? = verdict else {
@@ -119,6 +120,8 @@ final class Acceptor: StreamNegotiator {
             federation.note(refused: pair, problem, stream)
             return failSASL("not-authorized", problem)
         }
+        // The configuration may have changed meanwhile.
+        if let reason = federation.policies.refusal(of: claimed) { throw StreamError(.policyViolation, reason) }
         let text = element.text
         if !text.isEmpty, text != "=" {
             guard let bytes = Base64.decode(text) else { return failSASL("incorrect-encoding") }
@@ -128,7 +131,7 @@ final class Acceptor: StreamNegotiator {
             }
         }
         stream.send(Element("success", .sasl))
-        stream.trust(claimed)
+        stream.prove(pair)
         federation.authenticated(stream, pair, by: "EXTERNAL, certificate (\(means))")
         stream.restart()
         federation.expect(stream, pair)

@@ -57,6 +57,9 @@ final class Dialback {
     /// How many domains a peer may have verified, or be about to, on one stream.
     private static let domainsPerStream = 100
 
+    /// How long a peer may think about a key.
+    private static let patience = Duration.seconds(40)
+
     /// The key for a stream of ours. XEP-0185 §2: receiving server, originating server, stream id.
     func key(_ pair: DomainPair, streamID: String) -> String {
         key(receiving: pair.remote, originating: pair.local, streamID)
@@ -72,8 +75,12 @@ final class Dialback {
     func authenticate(_ pair: DomainPair, on stream: ServerStream, reply: @escaping DialbackRequests.Reply) {
         stream.dialback.results[pair] = reply
         stream.sendDialback(
-            .result, [("from", pair.localJID.asciiDomain), ("to", pair.remoteJID.asciiDomain)],
+            .result, [("from", pair.local), ("to", pair.remote)],
             key: key(pair, streamID: stream.id))
+        federation.server.clock.after(Self.patience) { [weak stream] in
+            guard let reply = stream?.dialback.results.removeValue(forKey: pair) else { return }
+            reply(.error(StanzaError(.remoteServerTimeout, .wait, "\(pair.remote) did not answer.")))
+        }
     }
 
     /// Asks the authoritative server whether a key is its own. XEP-0220 §2.1.2.
@@ -84,7 +91,7 @@ final class Dialback {
         let pair = request.pair
         stream.sendDialback(
             .verify,
-            [("from", pair.localJID.asciiDomain), ("to", pair.remoteJID.asciiDomain), ("id", request.streamID)],
+            [("from", pair.local), ("to", pair.remote), ("id", request.streamID)],
             key: key)
     }
 
@@ -137,7 +144,7 @@ final class Dialback {
     /// XEP-0220 §2.2.2: whether a key was made here.
     private func judge(_ key: String, _ pair: DomainPair, _ id: String, _ stream: ServerStream) {
         let attributes: [(StaticString, String)] = [
-            ("from", pair.localJID.asciiDomain), ("to", pair.remoteJID.asciiDomain), ("id", id),
+            ("from", pair.local), ("to", pair.remote), ("id", id),
         ]
         guard federation.serves(pair.local) else {
             return stream.sendDialback(.verify, attributes + [("type", "error")], error: .itemNotFound)
@@ -205,7 +212,7 @@ final class Dialback {
     }
 
     private func accept(_ pair: DomainPair, _ stream: ServerStream, _ means: String?) {
-        stream.trust(pair.remote)
+        stream.prove(pair)
         if let means { federation.authenticated(stream, pair, by: means) }
         reply(pair, stream, "valid")
         federation.usable(stream, pair)
@@ -214,12 +221,13 @@ final class Dialback {
     private func reply(_ pair: DomainPair, _ stream: ServerStream, _ type: String, _ error: StanzaError? = nil) {
         stream.sendDialback(
             .result,
-            [("from", pair.localJID.asciiDomain), ("to", pair.remoteJID.asciiDomain), ("type", type)], error: error)
+            [("from", pair.local), ("to", pair.remote), ("type", type)], error: error)
     }
 
     /// XEP-0220 §2.4: the stream goes on.
     private func refuse(_ pair: DomainPair, _ stream: ServerStream, _ error: StanzaError) {
         reply(pair, stream, "error", error)
+        stream.countFalseClaim()
     }
 }
 

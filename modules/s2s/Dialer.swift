@@ -168,7 +168,7 @@ final class Dialer {
         } catch {
             return .failure(.unreachable(Self.text(error)))
         }
-        guard let stream = made.streams[ObjectIdentifier(channel)] else {
+        guard let stream = made.streams[ObjectIdentifier(channel)], !federation.isStopping else {
             channel.close(promise: nil)
             return .failure(.unreachable("The connection was lost."))
         }

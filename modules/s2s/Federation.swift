@@ -26,7 +26,9 @@ final class Federation: Entity {
     /// Pairs whose last stream was lost, and that have not had another since.
     private var lostPairs: Set<DomainPair> = []
     private var servers: [String: TLSServer] = [:]
-    private var clients: [String: (identity: ObjectIdentifier?, context: TLSContext)] = [:]
+    private var clients: [String: (identity: TLSContext?, context: TLSContext)] = [:]
+    /// What waits in all queues, in bytes.
+    var queued = 0
     private(set) var refusals = Refusals()
     private var lookedAnewAt: Duration?
 
@@ -93,6 +95,7 @@ final class Federation: Entity {
         for host in server.allHosts + server.allComponents {
             for (pair, items) in try await store.load(host.domain) { route(pair).restore(items) }
         }
+        store.endLoading()
     }
 
     // MARK: Streams
@@ -101,6 +104,10 @@ final class Federation: Entity {
     func connect(_ route: Route) {
         let pair = route.pair
         if let stream = expectedBackways[pair], !stream.isClosing { return }
+        guard serves(pair.local) else {
+            return route.failed(
+                DialFailure(.notAllowed, "\(pair.local) is not served here any more.", isTemporary: false))
+        }
         if let stream = sharedStream(for: pair) {
             return dialback.authenticate(pair, on: stream) { answer in
                 guard case .valid = answer, !stream.isClosing else { return self.dial(route) }
@@ -108,19 +115,37 @@ final class Federation: Entity {
                     "Another domain on a connection to a server",
                     metadata: ["host": "\(pair.local)", "remote": "\(pair.remote)", "stream": "\(stream.id.prefix(8))"])
                 if stream.isBidirectional { stream.trust(pair.remote) }
+                stream.acknowledgements.usePings(pair)
                 route.open(stream)
             }
         }
         dial(route)
     }
 
+    /// How many connections are opened at the same time; more wait for their turn.
+    private static let dialLimit = 200
+    private var dialing = 0
+    private var waitingForDial: ArraySlice<Route> = []
+
     private func dial(_ route: Route) {
+        guard dialing < Self.dialLimit else { return waitingForDial.append(route) }
+        dialing += 1
         if route.failingSince != nil { lookAnew(route.pair.remote) }
         Task { @ServerActor in
             let result = await self.dialer.dial(route.pair, authenticates: true)
-            guard !self.isStopping else { return }
+            self.dialing -= 1
+            if let next = self.waitingForDial.popFirst() { self.dial(next) }
+            if self.isStopping {
+                if case .success(let stream) = result { stream.close() }
+                return
+            }
             switch result {
-            case .success(let stream): route.open(stream)
+            case .success(let stream):
+                // It may have ended with the words that made it ready.
+                if !stream.isClosing { return route.open(stream) }
+                route.failed(
+                    DialFailure(
+                        .remoteServerTimeout, "The stream to \(route.pair.remote) ended at once.", isTemporary: true))
             case .failure(let failure):
                 self.log.notice(
                     "Server cannot be reached",
@@ -136,11 +161,15 @@ final class Federation: Entity {
     /// A stream of another of our domains to the same peer, which says that it takes more than one. XEP-0220 §2.6.
     private func sharedStream(for pair: DomainPair) -> ServerStream? {
         initiators.values.lazy
-            .first { $0.pair.remote == pair.remote && $0.pair.local != pair.local && $0.canMultiplex && $0.isReady }
+            .first {
+                $0.pair.remote == pair.remote && $0.pair.local != pair.local && $0.canMultiplex && $0.isReady
+                    && $0.carriesStanzas
+            }
             .flatMap { self.streams[$0.streamID] }
     }
 
     func add(_ stream: ServerStream, _ initiator: Initiator? = nil) {
+        guard stream.phase != .closed else { return }
         let id = ObjectIdentifier(stream)
         streams[id] = stream
         initiators[id] = initiator
@@ -193,14 +222,25 @@ final class Federation: Entity {
     func expect(_ stream: ServerStream, _ pair: DomainPair) {
         guard stream.isBidirectional else { return }
         expectedBackways[pair] = stream
+        server.clock.after(.seconds(20)) { [weak self, weak stream] in
+            // Routes do not wait for a peer that authenticates and says no more.
+            guard let self, let stream, self.expectedBackways[pair] === stream else { return }
+            stream.close(StreamError(.connectionTimeout, "The stream was not opened anew."))
+        }
+    }
+
+    /// The peer has the last features, and a moment to say how it counts.
+    func expectSoon(_ stream: ServerStream, _ pair: DomainPair) {
         server.clock.after(.milliseconds(500)) { [weak self, weak stream] in
-            if let self, let stream, !stream.isClosing { self.usable(stream, pair) }
+            if let self, let stream { self.usable(stream, pair) }
         }
     }
 
     /// Stanzas may go back on a stream that a peer opened, if both want that. XEP-0288 §2.2.
     func usable(_ stream: ServerStream, _ pair: DomainPair) {
-        guard stream.isBidirectional, !stream.isInitiator, !stream.isClosing else { return }
+        // XEP-0288 §2.2: only for what the peer has proved, and not before this side's header.
+        guard stream.isBidirectional, !stream.isInitiator, case .open = stream.phase, stream.proven.contains(pair)
+        else { return }
         if !stream.acknowledgements.isReliable { stream.acknowledgements.usePings(pair) }
         expectedBackways[pair] = nil
         backways[pair] = stream
@@ -223,6 +263,10 @@ final class Federation: Entity {
         Task { @ServerActor in
             switch await self.dialer.dial(pair, authenticates: false) {
             case .success(let stream):
+                guard !stream.isClosing, !self.isStopping else {
+                    stream.close()
+                    return reply(.error(StanzaError(.remoteServerTimeout, .wait, "The stream ended at once.")))
+                }
                 self.ask(request, key, on: stream, reply)
                 // It was opened for this, and may serve a route later.
                 self.server.clock.after(.seconds(30)) { [weak stream] in
@@ -260,13 +304,12 @@ final class Federation: Entity {
     func tlsClient(for pair: DomainPair, direct: Bool) throws -> TLSClient {
         let name = pair.localJID.asciiDomain
         let identity = server.identities.context(for: name) ?? server.identities.fallback
-        let id = identity.map { ObjectIdentifier($0) }
         let context: TLSContext
-        if let cached = clients[pair.local], cached.identity == id {
+        if let cached = clients[pair.local], cached.identity === identity {
             context = cached.context
         } else {
             context = try TLSContext.client(presenting: identity)
-            clients[pair.local] = (id, context)
+            clients[pair.local] = (identity, context)
         }
         return TLSClient(
             context, serverName: pair.remoteJID.asciiDomain, applicationProtocols: direct ? ["xmpp-server"] : [])
@@ -365,7 +408,29 @@ final class Federation: Entity {
             guard let pair = stream.pair, !serves(pair.local) else { continue }
             stream.close(StreamError(.hostGone))
         }
+        for (pair, route) in routes where !serves(pair.local) {
+            route.stop()
+            routes[pair] = nil
+        }
         servers = [:]
+        clients = clients.filter { serves($0.key) }
+    }
+
+    /// The configuration has changed: streams with those who are not spoken to any more, or who need another proof, end.
+    func take(_ new: FederationOptions) {
+        let old = options
+        options = new
+        for stream in Array(streams.values) {
+            let domains = stream.trusted.union(stream.pair.map { [$0.remote] } ?? [])
+            if let reason = domains.lazy.compactMap({ new.policies.refusal(of: $0) }).first {
+                stream.close(StreamError(.policyViolation, reason))
+            } else if domains.contains(where: { domain in
+                old.policies.settings(of: domain) != new.policies.settings(of: domain)
+                    || old.policies.policy(for: domain) != new.policies.policy(for: domain)
+            }) {
+                stream.close(StreamError(.reset, "The policy has changed."))
+            }
+        }
     }
 
     /// Ends all streams; what waits stays on disk.

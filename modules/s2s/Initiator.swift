@@ -70,7 +70,7 @@ final class Initiator: StreamNegotiator {
 
     private func sendHeader(_ next: Step) {
         step = next
-        stream.sendHeader(from: pair.localJID.asciiDomain, to: pair.remoteJID.asciiDomain)
+        stream.sendHeader(from: pair.local, to: pair.remote)
     }
 
     private func succeed() {
@@ -135,7 +135,7 @@ final class Initiator: StreamNegotiator {
             sendHeader(.authenticated)
         case (.authenticating, "challenge", .sasl):
             // XEP-0178 §3: a server that wants the domain asks for it.
-            stream.send(Element("response", .sasl, text: Base64.encode(Array(pair.localJID.asciiDomain.utf8))))
+            stream.send(Element("response", .sasl, text: Base64.encode(Array(pair.local.utf8))))
         case (.authenticating, "failure", .sasl):
             refusal = element.children.first.map { $0.name } ?? "failure"
             if let text = element.text(of: "text", .sasl) { refusal? += " (\(text))" }
@@ -171,7 +171,7 @@ final class Initiator: StreamNegotiator {
     func secured() {
         guard step == .securing else { return }
         stream.suspend()
-        federation.judge(stream, claims: pair, at: target) { verdict in
+        federation.judge(stream, claims: pair, at: target) { [self, stream] verdict in
             self.verdict = verdict
             self.stream.resume()
             guard !self.stream.isClosing else { return }
@@ -194,6 +194,9 @@ final class Initiator: StreamNegotiator {
     /// Whether the stream is secured, and carries what it is for.
     var isReady: Bool { step == .ready && !stream.isClosing }
 
+    /// Whether it is for stanzas, and not only for verifying keys.
+    var carriesStanzas: Bool { wantsAuthentication }
+
     var streamID: ObjectIdentifier { ObjectIdentifier(stream) }
 
     private func authenticate() {
@@ -204,7 +207,7 @@ final class Initiator: StreamNegotiator {
         let mechanisms = features.child("mechanisms", .sasl)?.children.map(\.text) ?? []
         if mechanisms.contains("EXTERNAL"), federation.hasCertificate(pair.local) {
             step = .authenticating
-            let name = Base64.encode(Array(pair.localJID.asciiDomain.utf8))
+            let name = Base64.encode(Array(pair.local.utf8))
             return stream.send(Element("auth", .sasl, ["mechanism": "EXTERNAL"], text: name))
         }
         do throws(StreamError) { try tryDialback() } catch { stream.close(error) }

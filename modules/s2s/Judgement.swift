@@ -59,7 +59,10 @@ final class PeerJudge {
         let asksDNS = target == nil && resolver?.isValidating == true
         let asksWeb = federation.options.usesPOSH && federation.policies.policy(for: pair.remote) == .secure
         guard asksDNS || asksWeb else { return completion(Judgement(verdict)) }
+        // The stream may end meanwhile, and the module be unloaded: both live until the answer.
+        let federation = self.federation
         Task { @ServerActor in
+            defer { withExtendedLifetime((stream, federation)) {} }
             if asksDNS, let better = await self.judgeByDNS(chain, host) { return completion(better) }
             if asksWeb, await self.posh.vouches(for: certificate, of: host, trust: trust) {
                 return completion(.valid("POSH"))

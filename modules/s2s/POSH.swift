@@ -41,7 +41,9 @@ final class POSH {
     ///
     /// - Parameter certificate: in DER.
     func vouches(for certificate: [UInt8], of domain: String, trust: TLSTrust) async -> Bool {
+        let federation = self.federation
         let clock = federation.server.clock
+        defer { withExtendedLifetime(federation) {} }
         let entry: Entry
         if let known = entries[domain], known.until > clock.now {
             entry = known
@@ -72,6 +74,7 @@ final class POSH {
     }
 
     private func fetch(_ domain: String, _ trust: TLSTrust) async -> Entry {
+        let federation = self.federation
         let now = federation.server.clock.now
         let nothing = Entry(fingerprints: [], until: now + Self.absence)
         do {
@@ -91,12 +94,14 @@ final class POSH {
                 fingerprints: Array((last.fingerprints ?? []).prefix(32)), until: now + .seconds(max(60, seconds)))
         } catch {
             federation.log.debug("No POSH", metadata: ["remote": "\(domain)", "reason": "\(error)"])
-            return nothing
+            // That it could not be asked says nothing about what it would have said.
+            return error is HTTPSRequest.Failure ? nothing : Entry(fingerprints: [], until: now + .seconds(30))
         }
     }
 
     private func document(_ request: HTTPSRequest, _ trust: TLSTrust) async throws -> Document {
-        let bytes = try await request.get(dns: federation.dns, trust: trust)
+        let dns = federation.dns
+        let bytes = try await request.get(dns: dns, trust: trust)
         return try JSONDecoder().decode(Document.self, from: Data(bytes))
     }
 }

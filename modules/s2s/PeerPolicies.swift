@@ -13,7 +13,7 @@ enum PeerPolicy: String, Sendable, CaseIterable, CustomStringConvertible {
 }
 
 /// What the configuration says about one domain elsewhere.
-struct PeerSettings: Sendable {
+struct PeerSettings: Sendable, Equatable {
     var policy: PeerPolicy?
     /// Where it is, without asking the DNS.
     var addresses: [PeerAddress] = []

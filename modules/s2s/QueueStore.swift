@@ -11,6 +11,8 @@ final class QueueStore {
     private var done: [DomainPair: [String]] = [:]
     private var doneCount = 0
     private var isDue = false
+    /// What was written in this run before the rest was read; nil once it was.
+    private var fresh: Set<String>? = []
 
     init(_ federation: Federation) {
         self.federation = federation
@@ -39,6 +41,7 @@ final class QueueStore {
         guard federation.options.keepsQueues, isPrecious(stanza) else { return nil }
         let now = federation.server.clock.date
         let id = ids.make(at: now)
+        fresh?.insert(id)
         var writer = XMLWriter()
         writer.write(stanza, in: nil)
         store(pair.local).append(
@@ -64,6 +67,9 @@ final class QueueStore {
         done = [:]
     }
 
+    /// All has been read that earlier runs left.
+    func endLoading() { fresh = nil }
+
     /// What earlier runs of the server left for other domains, by pair.
     func load(_ host: String) async throws -> [(pair: DomainPair, items: [Route.Item])] {
         let store = store(host)
@@ -76,7 +82,7 @@ final class QueueStore {
             after = last
             for owner in owners {
                 var items: [Route.Item] = []
-                for item in try await store.items(of: owner) {
+                for item in try await store.items(of: owner) where fresh?.contains(item.id) != true {
                     guard let element = try? Element.parse(item.value), let stanza = try? Stanza.parse(element) else {
                         store.delete(item.id, of: owner)
                         continue

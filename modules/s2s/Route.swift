@@ -24,6 +24,8 @@ final class Route {
         /// Its name on disk.
         let stored: String?
         let size: Int
+        /// How many streams were lost that carried it and brought no acknowledgement.
+        var losses = 0
     }
 
     let pair: DomainPair
@@ -32,7 +34,9 @@ final class Route {
     /// How many of the queue the present stream has carried.
     private var sent = 0
     /// What the queue takes, in bytes.
-    private(set) var size = 0
+    private(set) var size = 0 {
+        didSet { federation.queued += size - oldValue }
+    }
     /// Attempts that failed since a stream was open.
     private(set) var failures = 0
     /// Since when the peer cannot be reached.
@@ -41,6 +45,10 @@ final class Route {
     private(set) var lastFailure: DialFailure?
     private(set) var lastUse: Duration
     private var isPumping = false
+    /// Whether a look at a peer that reads slowly is due.
+    private var isPumpDue = false
+    /// Whether the peer acknowledged something since the stream was opened.
+    private var hasProgressed = false
     /// Whether a stream is to be opened even with nothing to say: the last one was lost, and whoever is at the other end
     /// may have forgotten what it was told.
     private var wantsReturn = false
@@ -69,7 +77,9 @@ final class Route {
             return federation.bounce(stanza, failure.error)
         }
         let size = stanza.estimatedSize
-        guard queue.count < federation.options.queueLength, self.size + size <= federation.options.queueSize else {
+        guard queue.count < federation.options.queueLength, federation.queued < Self.totalLimit,
+            self.size + size <= federation.options.queueSize
+        else {
             return federation.bounce(
                 stanza, .resourceConstraint("Too much waits to be sent to \(pair.remote)."))
         }
@@ -77,9 +87,18 @@ final class Route {
         append(Item(stanza: stanza, time: now, stored: stored, size: size))
     }
 
-    /// Takes up what an earlier run of the server left.
+    /// What may wait for all domains together, in bytes.
+    private static let totalLimit = 536_870_912
+
+    /// Takes up what an earlier run of the server left: it comes before what was sent since.
     func restore(_ items: [Item]) {
-        for item in items { append(item) }
+        queue.insert(contentsOf: items, at: queue.startIndex + sent)
+        size += items.reduce(0) { $0 + $1.size }
+        switch state {
+        case .open: pump()
+        case .idle: connect()
+        case .connecting, .waiting: break
+        }
     }
 
     private func append(_ item: Item) {
@@ -116,7 +135,12 @@ final class Route {
         let now = clock.now
         while sent < queue.count, !stream.isClosing {
             guard stream.transport.backlog < Self.backlogLimit else {
-                clock.after(.milliseconds(50)) { [weak self] in self?.pump() }
+                guard !isPumpDue else { return }
+                isPumpDue = true
+                clock.after(.milliseconds(50)) { [weak self] in
+                    self?.isPumpDue = false
+                    self?.pump()
+                }
                 return
             }
             let item = queue[queue.startIndex + sent]
@@ -141,6 +165,11 @@ final class Route {
         guard sent > 0, let item = queue.popFirst() else { return }
         sent -= 1
         size -= item.size
+        if !hasProgressed {
+            hasProgressed = true
+            failures = 0
+            failingSince = nil
+        }
         if queue.isEmpty { queue = [] }
         if let stored = item.stored { federation.store.forget(stored, for: pair) }
     }
@@ -162,8 +191,7 @@ final class Route {
         }
         let wasUnreachable = failingSince != nil || federation.wasLost(pair)
         state = .open(stream)
-        failures = 0
-        failingSince = nil
+        hasProgressed = false
         lastFailure = nil
         wantsReturn = false
         sent = 0
@@ -176,25 +204,43 @@ final class Route {
     func lost(_ stream: ServerStream, _ reason: String) {
         guard case .open(let current) = state, current === stream else { return }
         state = .idle
-        // Of a request that was sent nobody knows whether it was carried out: it is not sent twice.
-        let undecided = queue.prefix(sent)
-        queue = queue.dropFirst(sent)
-        let kept = undecided.filter { Self.isWorthRepeating($0.stanza) }
-        queue = ArraySlice(kept) + queue
+        // Of a request that was sent nobody knows whether it was carried out: it is not sent twice. Nor is what costs
+        // one stream after the other: a peer may end them because of it.
+        var undecided = Array(queue.prefix(sent))
+        if !hasProgressed { for index in undecided.indices { undecided[index].losses += 1 } }
+        var given: [Item] = []
+        if let first = undecided.first, first.losses >= Self.lossLimit { given.append(undecided.removeFirst()) }
+        given += undecided.filter { !Self.isWorthRepeating($0.stanza) }
+        queue = ArraySlice(undecided.filter { Self.isWorthRepeating($0.stanza) }) + queue.dropFirst(sent)
         size = queue.reduce(0) { $0 + $1.size }
         sent = 0
-        for item in undecided where !Self.isWorthRepeating(item.stanza) {
-            federation.bounce(
-                item.stanza, StanzaError(.remoteServerTimeout, .wait, "The connection to \(pair.remote) was lost."))
-        }
+        let now = clock.now
+        failures = hasProgressed ? 0 : failures + 1
+        failingSince = hasProgressed ? now : failingSince ?? now
+        let text = "The connection to \(pair.remote) was lost: \(reason)"
+        lastFailure = DialFailure(.remoteServerTimeout, text, isTemporary: true)
         if !stream.endedWell {
             federation.markLost(pair)
             wantsReturn = true
         }
-        guard !queue.isEmpty || wantsReturn else { return }
-        failingSince = clock.now
-        // A peer that was there a moment ago is likely to come back.
-        retry(after: .milliseconds(Int64.random(in: 50...500)))
+        if !queue.isEmpty || wantsReturn {
+            // A peer that was there a moment ago is likely to come back.
+            retry(after: failures <= 1 ? .milliseconds(Int64.random(in: 50...500)) : pause)
+        } else {
+            failingSince = nil
+        }
+        giveUp(given, StanzaError(.remoteServerTimeout, .wait, text))
+    }
+
+    /// Streams that one stanza may cost.
+    private static let lossLimit = 4
+
+    /// Tells the senders that something will not arrive.
+    private func giveUp(_ items: [Item], _ error: StanzaError) {
+        for item in items {
+            if let stored = item.stored { federation.store.forget(stored, for: pair) }
+            federation.bounce(item.stanza, error)
+        }
     }
 
     private static func isWorthRepeating(_ stanza: Stanza) -> Bool {
@@ -218,10 +264,7 @@ final class Route {
         sent = 0
         if isOver { wantsReturn = false }
         retry(after: pause)
-        for item in refused {
-            if let stored = item.stored { federation.store.forget(stored, for: pair) }
-            federation.bounce(item.stanza, failure.error)
-        }
+        giveUp(Array(refused), failure.error)
     }
 
     /// Longer after each failure, and never the same: servers that lost one peer do not come back in step.

@@ -39,6 +39,10 @@ final class ServerStream: StreamEndpoint {
     var pair: DomainPair?
     /// The domains whose stanzas are taken: those that the peer has proved to be.
     private(set) var trusted: Set<String> = []
+    /// The pairs of domains for which the peer has proved itself. XEP-0288 §2.2: stanzas go back for no others.
+    private(set) var proven: Set<DomainPair> = []
+    /// How many domains the peer claimed and could not prove.
+    private(set) var falseClaims = 0
     /// What waits for the peer's answer in dialback.
     var dialback = DialbackRequests()
     /// Whether stanzas go both ways. XEP-0288.
@@ -88,7 +92,10 @@ final class ServerStream: StreamEndpoint {
     func begin(_ negotiator: any StreamNegotiator) { self.negotiator = negotiator }
 
     /// Calls `body` once, when the stream has come to its end.
-    func onEnd(_ body: @escaping @ServerActor (String) -> Void) { onEnd.append(body) }
+    func onEnd(_ body: @escaping @ServerActor (String) -> Void) {
+        if phase == .closed { return body(reason ?? "closed") }
+        onEnd.append(body)
+    }
 
     private var server: Server { federation.server }
 
@@ -186,6 +193,18 @@ final class ServerStream: StreamEndpoint {
     }
 
     // MARK: Stanzas from the peer
+
+    /// Notes that the peer has proved to be the remote domain of a pair.
+    func prove(_ pair: DomainPair) {
+        trust(pair.remote)
+        proven.insert(pair)
+    }
+
+    /// Counts a claim that was not proved. To look at each takes as long as a handshake.
+    func countFalseClaim() {
+        falseClaims += 1
+        if falseClaims >= 10 { close(StreamError(.policyViolation, "Too many domains were claimed and not proved.")) }
+    }
 
     /// Takes stanzas of a domain that has been authenticated.
     func trust(_ domain: String) {
@@ -338,7 +357,8 @@ final class ServerStream: StreamEndpoint {
     }
 
     private func endByError(_ error: StreamError) {
-        isLost = true
+        // Idle streams are ended like this, too.
+        isLost = error.condition != .connectionTimeout
         reason = "The peer ended the stream: \(error.condition.rawValue)" + (error.text.map { " (\($0))" } ?? "")
         federation.streamEnded(self, by: error)
         close()
@@ -346,10 +366,20 @@ final class ServerStream: StreamEndpoint {
     }
 
     private func endByPeer() {
-        if !isClosing {
-            endedWell = !isLost
-            server.encode({ $0.raw("</stream:stream>") }, to: write)
+        guard !isClosing else { return endTransport() }
+        endedWell = !isLost
+        guard acknowledgements.owesLastWord else { return endAfterPeer() }
+        whenDurable { [weak self] lost in
+            guard let self, lost == nil else { return }
+            self.acknowledgements.sayLastWord()
+            self.endAfterPeer()
         }
+        server.clock.after(.seconds(2)) { [weak self] in self?.endAfterPeer() }
+    }
+
+    private func endAfterPeer() {
+        guard phase != .closed else { return }
+        if !isClosing { server.encode({ $0.raw("</stream:stream>") }, to: write) }
         endTransport()
     }
 

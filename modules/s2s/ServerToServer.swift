@@ -54,7 +54,7 @@ public final class ServerToServer: Module {
         guard options.federation.dns == self.options.dns, options.federation.authorities == self.options.authorities
         else { return false }
         self.options = options.federation
-        federation?.options = options.federation
+        federation?.take(options.federation)
         return true
     }
 

@@ -18,6 +18,8 @@ final class StreamAcknowledgements {
     private var means = Means.none
     /// Whose stanzas were sent and not acknowledged, in order.
     private var waiting: ArraySlice<Route> = []
+    /// How many of those that wait were sent before stream management began.
+    private var preceding = 0
     /// Stanzas acknowledged, modulo 2³².
     private var acknowledged: UInt32 = 0
     /// Stanzas of the peer since stream management began, modulo 2³²; nil before.
@@ -78,8 +80,13 @@ final class StreamAcknowledgements {
             stream.send(Element("enabled", .sm))
             means = .streamManagement
             acknowledged = 0
+            // What was sent before is not counted, and was received when the first that is counted has been.
+            preceding = waiting.count
+            askedFor = nil
+            timeout?.cancel()
             // The peer has said how it counts: stanzas may go back. XEP-0288 §2.2.
-            if let pair = stream.pair { stream.federation.usable(stream, pair) }
+            for pair in stream.proven { stream.federation.usable(stream, pair) }
+            if !waiting.isEmpty { ask() }
         case "enabled":
             guard stream.isInitiator, case .streamManagement = means, received == nil else { return }
             received = 0
@@ -87,14 +94,17 @@ final class StreamAcknowledgements {
             guard stream.isInitiator, case .streamManagement = means, received == nil else { return }
             means = .none
             timeout?.cancel()
-            acknowledgeAll()
+            askedFor = nil
+            if let pair = stream.pair { usePings(pair) }
+            if waiting.isEmpty { break }
+            ask()
         case "r":
             guard received != nil else { return }
             answer()
         case "a":
             guard case .streamManagement = means, let text = element["h"], let h = UInt32(text) else { return }
             let count = Int(h &- acknowledged)
-            guard count <= waiting.count else {
+            guard count <= waiting.count - preceding else {
                 // XEP-0198 §6: more than was sent. A number that was passed is an answer that came late.
                 guard acknowledged &- h < UInt32.max / 2 else {
                     throw StreamError(.undefinedCondition, "More was acknowledged than was sent.")
@@ -102,7 +112,9 @@ final class StreamAcknowledgements {
                 return
             }
             acknowledged = h
-            settle(count)
+            let before = preceding
+            preceding = 0
+            settle(before + count)
         default: return
         }
     }
@@ -123,6 +135,14 @@ final class StreamAcknowledgements {
             stream.send(Element("a", .sm, ["h": "\(h)"]))
             if count > 1 { self.answer() }
         }
+    }
+
+    /// Whether the peer, which ends the stream, should be told what was received before it goes. XEP-0198 §4.
+    var owesLastWord: Bool { (received ?? 0) > 0 }
+
+    /// Tells it.
+    func sayLastWord() {
+        if let received { stream.send(Element("a", .sm, ["h": "\(received)"])) }
     }
 
     // MARK: To the peer
