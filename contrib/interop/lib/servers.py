@@ -23,6 +23,7 @@ class Server(abc.ABC):
     """One server with a data folder of its own in `folder`, serving `domain` with the files in `certificates`."""
 
     gaps: dict[str, str] = {}
+    address = ADDRESS
 
     def __init__(self, folder: pathlib.Path, domain: str, certificates: pathlib.Path, log: pathlib.Path):
         self.domain = domain
@@ -68,7 +69,7 @@ class Server(abc.ABC):
     def _is_up(self) -> bool:
         if self._process.poll() is not None:
             raise Failure(f"the server ended with {self._process.returncode}: {self.log.read_text()[-300:]}")
-        return all(_accepts(port) for port in PORTS)
+        return all(_accepts(self.address, port) for port in PORTS)
 
 
 class Martlet(Server):
@@ -266,9 +267,9 @@ Component "gateway.{self.domain}"
         command(["prosodyctl", "--config", self._config, "register", user, host, password])
 
 
-def _accepts(port: int) -> bool:
+def _accepts(address: str, port: int) -> bool:
     try:
-        socket.create_connection((ADDRESS, port), timeout=1).close()
+        socket.create_connection((address, port), timeout=1).close()
     except OSError:
         return False
     return True

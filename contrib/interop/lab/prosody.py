@@ -1,0 +1,54 @@
+"""Debian's Prosody: certificates or dialback, bidirectional streams, stream management between servers."""
+
+from lib.processes import command
+
+from .peer import CERTIFICATES, Peer
+
+
+class Prosody(Peer):
+    name = "prosody"
+    s2s_tls_port = 5270
+    let_in = {
+        "EXTERNAL": r"s2sin\S+\s+\S+\s+Accepting SASL EXTERNAL identity from {domain}",
+        "dialback": r"s2sin\S+\s+\S+\s+Incoming s2s connection {domain}->\S+ complete",
+    }
+
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
+        self._config = self._data.parent / "prosody.cfg.lua"
+        secure = self.trust == CERTIFICATES
+        self._config.write_text(f"""\
+run_as_root = true
+pidfile = "{self._data.parent}/prosody.pid"
+data_path = "{self._data}"
+ssl = {{ certificate = "{self._chain}", key = "{self._key}", capath = "/etc/ssl/certs" }}
+interfaces = {{ "{self.address}" }}
+c2s_direct_tls_ports = {{ 5223 }}
+s2s_direct_tls_ports = {{ {self.s2s_tls_port} }}
+s2s_require_encryption = true
+s2s_secure_auth = {str(secure).lower()}
+s2s_timeout = 10
+smacks_s2s_resend = true
+authentication = "internal_hashed"
+log = {{ debug = "*console" }}
+modules_enabled = {{ "roster", "saslauth", "tls", "disco", "vcard_legacy", "pep", "version", "time", "ping", "blocklist",
+    "carbons", "smacks", "mam", "s2s_bidi"{'' if secure else ', "dialback"'} }}
+component_ports = {{}}
+VirtualHost "{self.domain}"
+Component "{self.rooms}" "muc"
+    modules_enabled = {{ "muc_mam" }}
+    muc_log_by_default = true
+    restrict_room_creation = false
+Component "{self.proxy}" "proxy65"
+    proxy65_address = "{self.address}"
+    proxy65_acl = {{ "{self.domain}" }}
+proxy65_ports = {{ 5000 }}
+""")
+
+    @property
+    def _command(self) -> list:
+        return ["prosody", "-F", "--config", self._config]
+
+    def add_user(self, jid: str, password: str) -> None:
+        user, host = jid.split("@")
+        command(["prosodyctl", "--config", self._config, "register", user, host, password])

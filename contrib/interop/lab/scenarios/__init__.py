@@ -1,0 +1,1 @@
+"""What is tried between two servers, or against one that means harm."""

@@ -1,0 +1,107 @@
+"""Servers that know each other by certificates, or by dialback, and the scenarios between them."""
+
+import asyncio
+import importlib
+import logging
+import pathlib
+import random
+import shutil
+
+from lib.__main__ import log_to
+from lib.certificates import Authority
+from lib.steps import Abandoned, Record
+
+from . import catalogue
+from .certificates import Forger
+from .ejabberd import Ejabberd
+from .martlet import Martlet
+from .names import Names
+from .network import NETWORK, Machine
+from .pair import Pair
+from .peer import CERTIFICATES, Peer
+from .prosody import Prosody
+
+MAKES = {kind.name: (kind, f"{NETWORK}.{place}") for place, kind in ((10, Martlet), (20, Prosody), (30, Ejabberd))}
+
+
+class World:
+    """One way to trust, fresh servers, and a machine for each that outlives them."""
+
+    def __init__(self, trust: str, chosen, folder: pathlib.Path, authority: Authority, names: Names,
+                 machines: dict[str, Machine], record: Record):
+        self.trust = trust
+        self._chosen = chosen
+        self._folder = folder / trust
+        self._authority = authority
+        self._names = names
+        self._record = record
+        self._forger = Forger(authority, self._folder / "forger")
+        self._chance = random.Random(chosen.seed)
+        self._artefacts = catalogue.FOLDER / trust
+        shutil.rmtree(self._artefacts, ignore_errors=True)
+        self._artefacts.mkdir(parents=True)
+        self._servers = {name: self._make(name, machines[name]) for name in (chosen.server, *chosen.peers)}
+
+    def _make(self, name: str, machine: Machine) -> Peer:
+        kind, _ = MAKES[name]
+        certificates = self._folder / name / "certificates"
+        domain = f"{name}.test"
+        # With dialback the peers have nothing to show; clients of theirs trust what they have.
+        if self.trust == CERTIFICATES or name == self._chosen.server:
+            self._authority.issue(domain, certificates)
+        else:
+            self._forger.issue("self-signed", domain, certificates)
+        return kind(self._folder / name, machine, certificates, self._artefacts, self.trust)
+
+    @property
+    def _bundle(self) -> pathlib.Path:
+        """What clients trust: the CA, and the peers' certificates that nobody vouches for."""
+        bundle = self._folder / "clients.pem"
+        chains = [server._chain.read_text() for server in self._servers.values()]
+        bundle.write_text(self._authority.certificate.read_text() + "".join(chains))
+        return bundle
+
+    async def play(self) -> None:
+        here = self._servers[self._chosen.server]
+        try:
+            for server in self._servers.values():
+                server.announce(self._names)
+            await self._names.publish()
+            with self._record.step(self.trust, f"{', '.join(self._servers)} start", needed=True):
+                await asyncio.gather(*(server.start() for server in self._servers.values()))
+            for name in self._chosen.scenarios:
+                scenario = catalogue.SCENARIOS[name]
+                if self.trust not in scenario.worlds:
+                    continue
+                for there in [self._servers[peer] for peer in self._chosen.peers] if scenario.paired else [None]:
+                    await self._scene(name, here, there)
+        except Abandoned:
+            pass
+        finally:
+            for server in self._servers.values():
+                server.close()
+
+    async def _scene(self, name: str, here: Peer, there: Peer | None) -> None:
+        title = " ".join(word for word in (name, there and there.name, self.trust != CERTIFICATES and self.trust) if word)
+        artefacts = self._artefacts / title.replace(" ", "-")
+        artefacts.mkdir()
+        log = log_to(artefacts / "slixmpp.log")
+        stage = Pair(title, here, there, self._names, self._forger, self._record, self._folder / title, artefacts,
+                     self._bundle, self._chance)
+        stage.folder.mkdir(parents=True)
+        try:
+            scenario = importlib.import_module(f".scenarios.{name}", __package__)
+            async with asyncio.timeout(catalogue.SCENARIOS[name].bound):
+                await scenario.run(stage)
+        except Abandoned:
+            pass
+        except Exception as error:
+            with stage.step("the scenario runs to its end"):
+                raise error
+        finally:
+            try:
+                await stage.close()
+            except Exception:
+                logging.exception("closing")
+            logging.getLogger().removeHandler(log)
+            log.close()
