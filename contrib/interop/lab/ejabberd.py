@@ -19,6 +19,11 @@ class Ejabberd(Peer):
         "dialback": r"Accepted inbound s2s dialback authentication {domain} ->",
     }
 
+    gaps = {
+        "who is blocked sees the blocker go, ejabberd to *": "ejabberd tells contacts of its own only",
+        "after the end of it presence and messages are back, ejabberd to *": "ejabberd tells contacts of its own only",
+    }
+
     def __init__(self, *arguments):
         super().__init__(*arguments)
         self._config = self._data.parent / "ejabberd.yml"
@@ -34,10 +39,10 @@ negotiation_timeout: 15
 auth_password_format: scram
 disable_sasl_mechanisms: ["digest-md5", "X-OAUTH2"]
 listen:
-  - {{ port: {PORTS[0]}, ip: "{self.address}", module: ejabberd_c2s, starttls_required: true }}
-  - {{ port: {PORTS[1]}, ip: "{self.address}", module: ejabberd_c2s, tls: true }}
-  - {{ port: {self.s2s_port}, ip: "{self.address}", module: ejabberd_s2s_in }}
-  - {{ port: {API_PORT}, ip: "{self.address}", module: ejabberd_http, request_handlers: {{ /api: mod_http_api }} }}
+  - {{ port: {PORTS[0]}, ip: "0.0.0.0", module: ejabberd_c2s, starttls_required: true }}
+  - {{ port: {PORTS[1]}, ip: "0.0.0.0", module: ejabberd_c2s, tls: true }}
+  - {{ port: {self.s2s_port}, ip: "0.0.0.0", module: ejabberd_s2s_in }}
+  - {{ port: {API_PORT}, ip: "0.0.0.0", module: ejabberd_http, request_handlers: {{ /api: mod_http_api }} }}
 acl: {{ runner: {{ ip: ["{HERE}/32"] }}, local: {{ user_regexp: "" }} }}
 access_rules: {{ local: {{ allow: local }} }}
 api_permissions: {{ runner: {{ who: [{{ acl: runner }}], what: [register] }} }}
@@ -59,13 +64,14 @@ modules:
   mod_stream_mgmt: {{ resend_on_timeout: if_offline }}
   mod_vcard: {{ search: false }}
   mod_vcard_xupdate: {{}}
+  mod_time: {{}}
   mod_version: {{}}
 """ + ("" if secure else "  mod_s2s_dialback: {}\n"))
 
     @property
     def _environment(self) -> dict[str, str]:
         return {**super()._environment, "ERL_LIBS": "/usr/lib/x86_64-linux-gnu", "ERL_CRASH_DUMP_BYTES": "0",
-                "EJABBERD_CONFIG_PATH": str(self._config), "EJABBERD_LOG_PATH": str(self.log.with_suffix(".own.log")),
+                "EJABBERD_CONFIG_PATH": str(self._config), "EJABBERD_LOG_PATH": f"{self._data}/ejabberd.log",
                 "SPOOL_DIR": str(self._data)}
 
     @property

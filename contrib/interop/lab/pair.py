@@ -1,5 +1,6 @@
 """What a scenario is handed: the server under test, a peer, the lab around them, and the record of its steps."""
 
+import fnmatch
 import itertools
 import pathlib
 import random
@@ -48,8 +49,10 @@ class Pair(Stage):
         return await self.user(self.here, "romeo", *plugins), await self.user(self.there, "juliet", *plugins)
 
     def step(self, title: str, needed: bool = False):
-        """As in a stage; with the name of the peer, and the gaps that either server is known for."""
-        return self._record.step(self.name, title, needed)
+        """As in a stage; what a peer is known not to do is told and skipped."""
+        gaps = self.there.gaps if self.there else {}
+        gap = next((reason for pattern, reason in gaps.items() if fnmatch.fnmatch(title, pattern)), None)
+        return self._record.step(self.name, title, needed, gap)
 
 
 def text_of(error: StanzaBase) -> str:

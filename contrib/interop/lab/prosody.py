@@ -10,7 +10,7 @@ class Prosody(Peer):
     s2s_tls_port = 5270
     let_in = {
         "EXTERNAL": r"s2sin\S+\s+\S+\s+Accepting SASL EXTERNAL identity from {domain}",
-        "dialback": r"s2sin\S+\s+\S+\s+Incoming s2s connection {domain}->\S+ complete",
+        "dialback": r"asking {domain} if key \S+ belongs to them",
     }
 
     def __init__(self, *arguments):
@@ -22,7 +22,7 @@ run_as_root = true
 pidfile = "{self._data.parent}/prosody.pid"
 data_path = "{self._data}"
 ssl = {{ certificate = "{self._chain}", key = "{self._key}", capath = "/etc/ssl/certs" }}
-interfaces = {{ "{self.address}" }}
+interfaces = {{ "0.0.0.0" }}
 c2s_direct_tls_ports = {{ 5223 }}
 s2s_direct_tls_ports = {{ {self.s2s_tls_port} }}
 s2s_require_encryption = true

@@ -27,16 +27,18 @@ class Record:
         self._gaps = gaps
 
     @contextlib.contextmanager
-    def step(self, scenario: str, title: str, needed: bool = False):
-        """Runs one step. A failure is recorded and swallowed, or ends the scenario if the step is `needed`."""
+    def step(self, scenario: str, title: str, needed: bool = False, gap: str | None = None):
+        """Runs one step. A failure is recorded and swallowed, or ends the scenario if the step is `needed`. `gap`
+        tells, beside those that the record knows, why it is known not to pass."""
         try:
             yield
         except Abandoned:
             raise
         except Exception as error:
-            if title in self._gaps and not needed:
+            gap = gap or self._gaps.get(title)
+            if gap and not needed:
                 self.skipped += 1
-                print(f"skipped  {scenario}: {title}: {self._gaps[title]}", flush=True)
+                print(f"skipped  {scenario}: {title}: {gap}", flush=True)
                 return
             self.failed += 1
             print(f"FAILED   {scenario}: {title}: {_reason(error)}", flush=True)
