@@ -19,7 +19,7 @@ class Forger:
     """Makes the files that `Authority.issue` makes, with one fault."""
 
     def __init__(self, authority: Authority, folder: pathlib.Path):
-        self._authority = authority
+        self.authority = authority
         self._other = Authority(folder / "other")
 
     def issue(self, fault: str, domain: str, folder: pathlib.Path) -> None:
@@ -40,8 +40,8 @@ class Forger:
         extensions.write_text("basicConstraints=CA:FALSE\nkeyUsage=digitalSignature\n"
                               "extendedKeyUsage=serverAuth,clientAuth\n"
                               + (f"subjectAltName={names}\n" if names else ""))
-        command(["openssl", "x509", "-req", "-in", request, "-CA", self._authority.certificate,
-                 "-CAkey", self._authority.folder / "ca.key", "-CAcreateserial", "-days", days,
+        command(["openssl", "x509", "-req", "-in", request, "-CA", self.authority.certificate,
+                 "-CAkey", self.authority.folder / "ca.key", "-CAcreateserial", "-days", days,
                  "-extfile", extensions, "-out", target / "fullchain.pem"])
 
     def _self_signed(self, domain: str, target: pathlib.Path) -> None:

@@ -19,6 +19,8 @@ class Martlet(Peer):
         "EXTERNAL": r"(?i)(?=[^\n]*EXTERNAL)(?=[^\n]*\b{domain}\b)(?=[^\n]*authenticated)",
         "dialback": r"(?i)(?=[^\n]*dialback)(?=[^\n]*\b{domain}\b)(?=[^\n]*authenticated)",
     }
+    gaps = {f"{what}, martlet to *": "there is no proxy yet" for what in (
+        "martlet offers a proxy with an address of its own", "262144 bytes through it")}
     executable: pathlib.Path
 
     def __init__(self, *arguments):

@@ -49,8 +49,8 @@ class Pair(Stage):
         return await self.user(self.here, "romeo", *plugins), await self.user(self.there, "juliet", *plugins)
 
     def step(self, title: str, needed: bool = False):
-        """As in a stage; what a peer is known not to do is told and skipped."""
-        gaps = self.there.gaps if self.there else {}
+        """As in a stage; what a server is known not to do is told and skipped."""
+        gaps = self.here.gaps | (self.there.gaps if self.there else {})
         gap = next((reason for pattern, reason in gaps.items() if fnmatch.fnmatch(title, pattern)), None)
         return self._record.step(self.name, title, needed, gap)
 

@@ -23,7 +23,7 @@ class Peer(Server):
     s2s_tls_port: int | None = None
     # What its log says when another server is let in, by how.
     let_in: dict[str, str]
-    # What it is known not to do as a peer, by patterns for the titles of steps, and why.
+    # What it is known not to do, by patterns for the titles of steps, and why.
     gaps: dict[str, str] = {}
 
     def __init__(self, folder: pathlib.Path, machine: Machine, certificates: pathlib.Path, artefacts: pathlib.Path,

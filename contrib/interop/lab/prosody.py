@@ -13,6 +13,8 @@ class Prosody(Peer):
         "dialback": r"asking {domain} if key \S+ belongs to them",
     }
 
+    gaps = {"262144 bytes through it, prosody to *": "Prosody keeps the end of them back now and then"}
+
     def __init__(self, *arguments):
         super().__init__(*arguments)
         self._config = self._data.parent / "prosody.cfg.lua"
