@@ -35,6 +35,7 @@ certfiles: ["{self._chain}", "{self._key}"]
 ca_file: /etc/ssl/certs/ca-certificates.crt
 s2s_use_starttls: required
 s2s_timeout: 10
+s2s_max_retry_delay: 1
 negotiation_timeout: 15
 auth_password_format: scram
 disable_sasl_mechanisms: ["digest-md5", "X-OAUTH2"]
@@ -58,7 +59,7 @@ modules:
   mod_muc: {{ host: "{self.rooms}", default_room_options: {{ mam: true }} }}
   mod_offline: {{}}
   mod_ping: {{}}
-  mod_proxy65: {{ host: "{self.proxy}", ip: "{self.address}", port: 7777, access: local }}
+  mod_proxy65: {{ host: "{self.proxy}", ip: "0.0.0.0", hostname: "{self.address}", port: 7777, access: local }}
   mod_pubsub: {{ plugins: [flat, pep], last_item_cache: false }}
   mod_roster: {{ versioning: true }}
   mod_stream_mgmt: {{ resend_on_timeout: if_offline }}

@@ -15,11 +15,12 @@ POLICIES = {CERTIFICATES: "secure", "dialback": "dialback"}
 class Martlet(Peer):
     name = "martlet"
     s2s_tls_port = 5270
+    features = frozenset({"bidi", "sm"})
     let_in = {
         "EXTERNAL": r"(?i)(?=[^\n]*EXTERNAL)(?=[^\n]*\b{domain}\b)(?=[^\n]*authenticated)",
         "dialback": r"(?i)(?=[^\n]*dialback)(?=[^\n]*\b{domain}\b)(?=[^\n]*authenticated)",
     }
-    gaps = {f"{what}, martlet to *": "there is no proxy yet" for what in (
+    own_gaps = {f"{what}, martlet to *": "there is no proxy yet" for what in (
         "martlet offers a proxy with an address of its own", "262144 bytes through it")}
     executable: pathlib.Path
 

@@ -105,7 +105,7 @@ def service(name: str, target: str, port: int, priority: int = 0) -> bytes:
 
 
 def _encoded(name: str) -> bytes:
-    return b"".join(bytes([len(label)]) + label.encode() for label in name.split(".")) + b"\0"
+    return b"".join(bytes([len(label)]) + label.encode() for label in name.split(".") if label) + b"\0"
 
 
 def _question(data: bytes) -> tuple[str, int, bytes]:

@@ -50,9 +50,13 @@ class Pair(Stage):
 
     def step(self, title: str, needed: bool = False):
         """As in a stage; what a server is known not to do is told and skipped."""
-        gaps = self.here.gaps | (self.there.gaps if self.there else {})
+        gaps = self.here.own_gaps | (self.there.gaps if self.there else {})
         gap = next((reason for pattern, reason in gaps.items() if fnmatch.fnmatch(title, pattern)), None)
         return self._record.step(self.name, title, needed, gap)
+
+    def tell(self, what: str) -> None:
+        """A line for the reader, which counts for nothing."""
+        print(f"         {self.name}: {what}", flush=True)
 
 
 def text_of(error: StanzaBase) -> str:

@@ -21,10 +21,13 @@ class Peer(Server):
     # Where it listens; the first of each pair is the port for STARTTLS, the second the one for direct TLS.
     s2s_port: int = 5269
     s2s_tls_port: int | None = None
+    # `bidi` and `sm`, if it has bidirectional streams (XEP-0288) and stream management (XEP-0198) between servers.
+    features: frozenset[str] = frozenset()
     # What its log says when another server is let in, by how.
     let_in: dict[str, str]
-    # What it is known not to do, by patterns for the titles of steps, and why.
+    # What it is known not to do as a peer and as the server under test, by patterns for the titles of steps, and why.
     gaps: dict[str, str] = {}
+    own_gaps: dict[str, str] = {}
 
     def __init__(self, folder: pathlib.Path, machine: Machine, certificates: pathlib.Path, artefacts: pathlib.Path,
                  trust: str):

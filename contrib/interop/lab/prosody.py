@@ -8,12 +8,25 @@ from .peer import CERTIFICATES, Peer
 class Prosody(Peer):
     name = "prosody"
     s2s_tls_port = 5270
+    features = frozenset({"bidi", "sm"})
     let_in = {
         "EXTERNAL": r"s2sin\S+\s+\S+\s+Accepting SASL EXTERNAL identity from {domain}",
         "dialback": r"asking {domain} if key \S+ belongs to them",
     }
 
-    gaps = {"262144 bytes through it, prosody to *": "Prosody keeps the end of them back now and then"}
+    gaps = {
+        "262144 bytes through it, prosody to *": "Prosody keeps the end of them back now and then",
+    }
+    # As the server under test.
+    own_gaps = {
+        "cn-only: nothing is sent to a peer that shows it*": "Prosody believes Common Names",
+        "cn-only: a peer that shows it is not let in*": "Prosody believes Common Names",
+        "no key is no key": "Prosody does not answer",
+        **{f"a stanza {title}: *": "Prosody ends it for another reason, or late" for title in (
+            "for a domain it did not prove", "for a domain served here", "for a subdomain of its own",
+            "without a from", "with a from that is no JID", "without a to", "of client namespace",
+            "before the peer has proved anything")},
+    }
 
     def __init__(self, *arguments):
         super().__init__(*arguments)

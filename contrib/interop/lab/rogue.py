@@ -39,6 +39,7 @@ class Rogue:
         self.keys: list[tuple[str, str, str]] = []
         # What to say when asked whether a key is ours.
         self.vouches = True
+        self.offers_external = True
         self.folder = stage.folder / "rogues"
         if fault:
             stage.forger.issue(fault, domain, self.folder)
@@ -138,7 +139,7 @@ async def meet(rogue: Rogue, wire: Wire, features: str = "") -> ET.Element | Non
         header = await wire.hear_header()
         wire.open(rogue.domain, header.get("from"), f"rogue{next(_streams)}")
         inner = f"<starttls xmlns='{TLS}'><required/></starttls>" if not secure else features or (
-            f"<mechanisms xmlns='{SASL}'><mechanism>EXTERNAL</mechanism></mechanisms>" if await shows_certificate(wire)
+            f"<mechanisms xmlns='{SASL}'><mechanism>EXTERNAL</mechanism></mechanisms>" if rogue.offers_external and shows_certificate(wire)
             else "<dialback xmlns='urn:xmpp:features:dialback'><errors/></dialback>")
         wire.send(f"<stream:features>{inner}</stream:features>")
         element = await wire.next()
@@ -151,7 +152,7 @@ async def meet(rogue: Rogue, wire: Wire, features: str = "") -> ET.Element | Non
         await wire.starttls(rogue.server_context())
 
 
-async def shows_certificate(wire: Wire) -> bool:
+def shows_certificate(wire: Wire) -> bool:
     return bool(wire.writer.get_extra_info("ssl_object").getpeercert())
 
 

@@ -1,0 +1,111 @@
+"""The connections under it all: how many there are, whether both ways share one, and what happens when one is lost."""
+
+import asyncio
+
+from lib.client import Client
+from lib.processes import command, until
+from lib.steps import Failure, expect
+
+from ..pair import Pair
+from ..peer import Peer
+
+COUNT = 40
+
+
+async def run(stage: Pair) -> None:
+    here, there = stage.here, stage.there
+    with stage.step("two users talk", needed=True):
+        romeo, juliet = await stage.two("xep_0198")
+        await talk(romeo, juliet, "hello")
+    with stage.step("all that goes on uses a connection for each way at most"):
+        for one, server in ((romeo, there), (juliet, here)):
+            await asyncio.gather(*(one["xep_0030"].get_info(jid=to, timeout=10) for to in (server.domain, server.rooms)))
+        among = links(here, there)
+        # The domain and its rooms, each way: what cannot be shared may be four.
+        expect(len(among) <= 4, f"{len(among)}: {among}")
+        stage.tell(f"{len(among)} connections for two domains on either side")
+    if "bidi" in here.features & there.features:
+        with stage.step("one stream serves both ways (XEP-0288)"):
+            await fresh(here, there)
+            await talk(romeo, juliet, "over one stream")
+            expect(len(links(here, there)) == 1, str(links(here, there)))
+        with stage.step("also when the other side began"):
+            await fresh(here, there)
+            await talk(juliet, romeo, "over one stream, begun there")
+            expect(len(links(here, there)) == 1, str(links(here, there)))
+    with stage.step("both call each other at the same moment: nothing is lost, nothing comes twice"):
+        for _ in range(5):
+            await fresh(here, there)
+            romeo.bodies.clear(), juliet.bodies.clear()
+            romeo.send_message(mto=juliet.boundjid.bare, mbody="one", mtype="chat")
+            juliet.send_message(mto=romeo.boundjid.bare, mbody="other", mtype="chat")
+            await juliet.sees_bodies(["one"], 20)
+            await romeo.sees_bodies(["other"], 20)
+    await lost(stage, romeo, juliet)
+
+
+async def talk(one: Client, other: Client, body: str) -> None:
+    one.send_message(mto=other.boundjid.bare, mbody=body, mtype="chat")
+    await other.sees_message(body)
+    other.send_message(mto=one.boundjid.bare, mbody=f"{body}, back", mtype="chat")
+    await one.sees_message(f"{body}, back")
+
+
+def links(here: Peer, there: Peer) -> list[tuple[str, str]]:
+    return [ends for ends in here.machine.connections(there.address)]
+
+
+def cut(peer: Peer, other: Peer) -> None:
+    """Resets all connections of `peer` with `other`, as a gateway that was restarted does."""
+    command(["ip", "netns", "exec", peer.machine.name, "ss", "-K", "dst", other.address])
+
+
+async def fresh(here: Peer, there: Peer) -> None:
+    cut(here, there)
+    await until(lambda: not links(here, there), "end of the connections", 10)
+
+
+async def lost(stage: Pair, romeo: Client, juliet: Client) -> None:
+    here, there = stage.here, stage.there
+    with stage.step(f"{COUNT} messages while the connection is reset again and again: all arrive, or an error"):
+        await talk(romeo, juliet, "calm")
+        juliet.bodies.clear()
+        bodies = [f"reset {number}" for number in range(COUNT)]
+        for number, body in enumerate(bodies):
+            romeo.send_message(mto=juliet.boundjid.bare, mbody=body, mtype="chat")
+            if number % 8 == 4:
+                await asyncio.sleep(stage.chance.random() / 10)
+                cut(here, there)
+            await asyncio.sleep(0.02)
+        await accounted(romeo, juliet, bodies)
+    if "sm" in there.features & here.features:
+        with stage.step("what left on a connection that was dead is sent again on the next (XEP-0198)"):
+            await talk(romeo, juliet, "calm")
+            juliet.bodies.clear()
+            bodies = [f"limbo {number}" for number in range(COUNT)]
+            # Packets to the peer vanish; meanwhile its end of the connection is gone.
+            here.machine.ip("route", "add", "blackhole", f"{there.address}/32")
+            try:
+                for body in bodies:
+                    romeo.send_message(mto=juliet.boundjid.bare, mbody=body, mtype="chat")
+                await romeo["xep_0199"].send_ping(here.domain, timeout=10)
+                cut(there, here)
+            finally:
+                here.machine.ip("route", "del", "blackhole", f"{there.address}/32")
+            await accounted(romeo, juliet, bodies)
+            expect(len(juliet.bodies) >= COUNT, f"{len(juliet.bodies)} of {COUNT} arrived")
+
+
+async def accounted(romeo: Client, juliet: Client, bodies: list[str]) -> None:
+    """Each message arrived or came back."""
+    bounced: set[str] = set()
+
+    def missing() -> list[str]:
+        for error in romeo.saw(lambda s: s.name == "message" and s["type"] == "error"):
+            bounced.add(error["body"] or error["id"])
+        return [body for body in bodies if body not in juliet.bodies and body not in bounced]
+
+    try:
+        await until(lambda: not missing(), "all messages", 60)
+    except Failure:
+        raise Failure(f"lost: {missing()}; came back: {sorted(bounced)}") from None
