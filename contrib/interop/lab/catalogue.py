@@ -46,7 +46,7 @@ SCENARIOS = {
 def arguments(given: list[str] | None = None) -> argparse.Namespace:
     """The command line, checked. `scenarios` and `peers` are never empty."""
     parser = argparse.ArgumentParser(prog="federation", description="Servers of different makes, and their users.")
-    parser.add_argument("--server", choices=("martlet", "prosody"), default="martlet", help="the server under test")
+    parser.add_argument("--server", choices=("martlet", *PEERS), default="martlet", help="the server under test")
     parser.add_argument("--martlet", type=_from_caller, default=_built_martlet(), metavar="PATH",
                         help="the executable; default: the newest in .build")
     parser.add_argument("--peer", choices=PEERS, action="append", help="only this one; default: all")

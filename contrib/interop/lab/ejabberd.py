@@ -14,6 +14,8 @@ API_PORT = 5281
 class Ejabberd(Peer):
     name = "ejabberd"
     s2s_port = 5299
+    # Mnesia writes what it logs every two seconds.
+    forgets = 3
     let_in = {
         "EXTERNAL": r"Accepted inbound s2s EXTERNAL authentication {domain} ->",
         "dialback": r"Accepted inbound s2s dialback authentication {domain} ->",

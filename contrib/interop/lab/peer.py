@@ -23,6 +23,8 @@ class Peer(Server):
     s2s_tls_port: int | None = None
     # `bidi` and `sm`, if it has bidirectional streams (XEP-0288) and stream management (XEP-0198) between servers.
     features: frozenset[str] = frozenset()
+    # The seconds of which it may forget everything when it is killed.
+    forgets: float = 0
     # What its log says when another server is let in, by how.
     let_in: dict[str, str]
     # What it is known not to do as a peer and as the server under test, by patterns for the titles of steps, and why.

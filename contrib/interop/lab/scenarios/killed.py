@@ -13,8 +13,6 @@ from ..pair import PLUGINS, Pair
 from ..talker import Talker, kept
 
 SECONDS = 35
-# How long before it was killed a peer without stream management may have got what it then forgot.
-FORGETS = 3.0
 
 
 async def run(stage: Pair) -> None:
@@ -33,6 +31,7 @@ async def talking(stage: Pair) -> None:
     talk = asyncio.create_task(chatter(romeo, juliet))
     try:
         with stage.step(f"both are killed at random for {SECONDS} s, and start again", needed=True):
+            await asyncio.sleep(stage.there.forgets)
             end = time.monotonic() + SECONDS
             while time.monotonic() < end:
                 await asyncio.sleep(stage.chance.uniform(0.5, 4))
@@ -72,8 +71,8 @@ async def settle(stage: Pair, romeo: Talker, juliet: Talker, kills: list[tuple[f
                     break
                 except Failure:
                     if attempt == 5:
-                        raise Failure(f"“{body}” did not arrive, {'but came back' if body in one.bounced else 'and did '
-                                      'not come back'}") from None
+                        what = "but came back" if body in one.bounced else "and did not come back"
+                        raise Failure(f"“{body}” did not arrive, {what}") from None
 
     def missing() -> list[str]:
         return [body for body in romeo.acknowledged if body not in juliet.arrived and body not in romeo.bounced]
@@ -85,8 +84,8 @@ async def settle(stage: Pair, romeo: Talker, juliet: Talker, kills: list[tuple[f
             pass    # Counted below.
         archive = await kept(juliet.client)
         lost = [body for body in missing() if body not in archive]
-        forgotten = [body for body in lost if "sm" not in stage.there.features and any(
-            name == stage.there.name and -1 < when - romeo.sent[body] < FORGETS for when, name in kills)]
+        forgotten = [body for body in lost if stage.there.forgets and any(
+            name == stage.there.name and -1 < when - romeo.sent[body] < stage.there.forgets for when, name in kills)]
         back = set(juliet.sent) - set(romeo.arrived) - juliet.bounced
         twice = sum(1 for count in juliet.arrived.values() if count > 1)
         stage.tell(f"{len(kills)} kills, {sum(1 for _, name in kills if name == stage.here.name)} of {stage.here.name}; "
@@ -152,7 +151,7 @@ async def there_killed(stage: Pair) -> None:
         romeo, juliet = await friends(stage)
         owner, _ = await room_with(stage, romeo, juliet)
     with stage.step(f"{stage.there.name} is killed and started, and its user signs in again", needed=True):
-        await asyncio.sleep(1)
+        await asyncio.sleep(stage.there.forgets)
         await stage.there.kill9()
         await juliet.cut()
         await asyncio.sleep(1)

@@ -1,5 +1,6 @@
 """A peer that moves to another address: found there without anybody being restarted but the peer."""
 
+import asyncio
 import time
 
 from lib.client import Client
@@ -31,6 +32,7 @@ async def run(stage: Pair) -> None:
 async def moves(stage: Pair, old: str, new: str) -> None:
     """The old address vanishes without a word to those who are connected to it."""
     there = stage.there
+    await asyncio.sleep(there.forgets)
     there.machine.take_address(old)
     there.machine.add_address(new)
     await there.kill9()
