@@ -40,6 +40,10 @@ modules:
     policy: {POLICIES[self.trust]}
     resolver: [{RESOLVER}]
     local_zones: [test]
+    # Sooner than outside, where nobody waits for the end of a test.
+    patience: 20 s
+    connect_time: 10 s
+    authentication_time: 20 s
 listen: {{ c2s: {PORTS[0]}, c2s_tls: {PORTS[1]}, s2s: {self.s2s_port}, s2s_tls: {self.s2s_tls_port} }}
 """)
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from lib.processes import command, end, spawn, until
 
+from . import catalogue
 from .network import HERE, RESOLVER, Machine
 
 # Names below it are asked of the runner (`UnrulyZone`).
@@ -20,20 +21,24 @@ class Names:
     def __init__(self, folder: pathlib.Path):
         self._machine = Machine("names", RESOLVER, folder)
         self._configuration = folder / "dnsmasq.conf"
-        self._log = folder / "dnsmasq.log"
+        self._log = catalogue.FOLDER / "dnsmasq.log"
         self._process: subprocess.Popen | None = None
         # The lines of each domain, by its name.
         self.records: dict[str, list[str]] = {}
 
-    def set(self, domain: str, address: str | None, services: list[tuple[str, str, int]] = ()) -> None:
-        """`address` serves the domain and all below it; `services` are SRV: owner, target, port."""
+    def set(self, domain: str, address: str | None, services: list[tuple[str, str, int]] = (),
+            aliases: tuple[str, ...] = ()) -> None:
+        """`services` are SRV: owner, target, port; their targets, the domain and the aliases have the address."""
         lines = [f"srv-host={owner},{target},{port}" for owner, target, port in services]
-        self.records[domain] = lines + ([f"address=/{domain}/{address}"] if address else [])
+        if address:
+            hosts = dict.fromkeys((domain, *(target for _, target, _ in services), *aliases))
+            lines += [f"host-record={host},{address}" for host in hosts]
+        self.records[domain] = lines
 
     async def publish(self) -> None:
         lines = ["keep-in-foreground", "no-resolv", "no-hosts", "bind-interfaces", "user=root", "pid-file=",
                  f"listen-address={RESOLVER}", "local=/test/", "local-ttl=1", "neg-ttl=1", "max-ttl=1",
-                 f"server=/{UNRULY}/{HERE}#{UNRULY_PORT}", "cache-size=0"]
+                 f"server=/{UNRULY}/{HERE}#{UNRULY_PORT}", "cache-size=0", "log-queries", "log-facility=-"]
         for records in self.records.values():
             lines += records
         self._configuration.write_text("\n".join(lines) + "\n")

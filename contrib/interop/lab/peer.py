@@ -69,7 +69,7 @@ class Peer(Server):
                 services.append((f"_xmpp-server._tcp.{name}", host, self.s2s_port))
                 if self.s2s_tls_port:
                     services.append((f"_xmpps-server._tcp.{name}", host, self.s2s_tls_port))
-        names.set(self.domain, address or self.address, services)
+        names.set(self.domain, address or self.address, services, self.public_names)
 
     def log_since(self, place: int) -> str:
         """What was logged after a place got from `log_place`."""
