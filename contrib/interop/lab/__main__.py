@@ -1,6 +1,7 @@
 """Opens the lab inside the namespaces that `federation` opened, and plays the chosen scenarios in it."""
 
 import asyncio
+import logging
 import pathlib
 import random
 import sys
@@ -23,6 +24,8 @@ async def main() -> int:
         chosen.seed = random.randrange(1 << 32)
     if chosen.server == "martlet":
         Martlet.executable = chosen.martlet.resolve()
+    # A log that cannot be written to just now is no reason to tell the reader.
+    logging.raiseExceptions = False
     begin = time.monotonic()
     print(f"federation of {chosen.server} with {' and '.join(chosen.peers)}, seed {chosen.seed}", flush=True)
     # /run is the namespaces' own from here on: names of namespaces, data, keys. Nothing of it is left behind.

@@ -10,13 +10,12 @@ class Prosody(Peer):
     s2s_tls_port = 5270
     features = frozenset({"bidi", "sm"})
     let_in = {
-        "EXTERNAL": r"s2sin\S+\s+\S+\s+Accepting SASL EXTERNAL identity from {domain}",
+        "EXTERNAL": r"Accepting SASL EXTERNAL identity from {domain}",
         "dialback": r"asking {domain} if key \S+ belongs to them",
     }
 
     gaps = {
         "262144 bytes through it, prosody to *": "Prosody keeps the end of them back now and then",
-        "who takes a permission back is unavailable from then on, prosody to *": "Prosody sends presence still",
     }
     own_gaps = {
         "cn-only: nothing is sent to a peer that shows it*": "Prosody believes Common Names",

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 
 from lib.steps import Failure, expect
 
+from .catalogue import CERTIFICATES
 from .names import Names
 from .network import HERE
 from .pair import Pair
@@ -39,7 +40,6 @@ class Rogue:
         self.keys: list[tuple[str, str, str]] = []
         # What to say when asked whether a key is ours.
         self.vouches = True
-        self.offers_external = True
         self.folder = stage.folder / "rogues"
         if fault:
             stage.forger.issue(fault, domain, self.folder)
@@ -83,11 +83,13 @@ class Rogue:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(*self.chain)
         context.load_verify_locations(self.stage.forger.authority.certificate)
-        context.verify_mode = ssl.CERT_OPTIONAL
+        context.verify_mode = ssl.CERT_OPTIONAL if self.stage.here.trust == CERTIFICATES else ssl.CERT_NONE
         return context
 
     def client_context(self, certificate: bool = True) -> ssl.SSLContext:
         context = ssl.create_default_context(cafile=str(self.stage.forger.authority.certificate))
+        if self.stage.here.trust != CERTIFICATES:
+            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
         if certificate:
             context.load_cert_chain(*self.chain)
         return context
@@ -139,7 +141,7 @@ async def meet(rogue: Rogue, wire: Wire, features: str = "") -> ET.Element | Non
         header = await wire.hear_header()
         wire.open(rogue.domain, header.get("from"), f"rogue{next(_streams)}")
         inner = f"<starttls xmlns='{TLS}'><required/></starttls>" if not secure else features or (
-            f"<mechanisms xmlns='{SASL}'><mechanism>EXTERNAL</mechanism></mechanisms>" if rogue.offers_external and shows_certificate(wire)
+            f"<mechanisms xmlns='{SASL}'><mechanism>EXTERNAL</mechanism></mechanisms>" if shows_certificate(wire)
             else "<dialback xmlns='urn:xmpp:features:dialback'><errors/></dialback>")
         wire.send(f"<stream:features>{inner}</stream:features>")
         element = await wire.next()

@@ -28,7 +28,6 @@ async def run(stage: Pair) -> None:
                                  forgers(stage, romeo, good, victim))
     else:
         evil, victim = Rogue(stage, "evil.test", 6000), Rogue(stage, "victim.test", 6001)
-        evil.offers_external = False
         async with rogues(stage, evil, victim):
             await dialback(stage, await stage.user(stage.here, "romeo"), evil, victim)
     with stage.step("the server under test is still the same process"):
