@@ -37,11 +37,16 @@ async def main() -> int:
     open_network(folder, authority)
     names = Names(folder)
     machines = {name: Machine(name, MAKES[name][1], folder) for name in (chosen.server, *chosen.peers)}
+    times: dict[str, float] = {}
     try:
         for trust in chosen.worlds:
-            await World(trust, chosen, folder, authority, names, machines, record).play()
+            world = World(trust, chosen, folder, authority, names, machines, record)
+            await world.play()
+            times |= world.times
     finally:
         names.close()
+    slow = sorted(times.items(), key=lambda entry: -entry[1])[:6]
+    print("slowest:", "; ".join(f"{title} {seconds:.0f} s" for title, seconds in slow))
     print(f"{time.monotonic() - begin:.0f} s; logs are in {catalogue.FOLDER}")
     print(record.closing_line(), flush=True)
     return 1 if record.failed or not record.passed else 0

@@ -23,6 +23,8 @@ class Scenario:
     worlds: tuple[str, ...] = (CERTIFICATES,)
     paired: bool = True
     quick: bool = True
+    # Whether the peers may be tried at the same time: it kills, moves and cuts nobody.
+    together: bool = True
 
 
 SCENARIOS = {
@@ -34,12 +36,12 @@ SCENARIOS = {
     "archive": Scenario(60),
     "blocking": Scenario(60),
     "bytestreams": Scenario(60),
-    "streams": Scenario(60, quick=False),
-    "names": Scenario(90, quick=False),
+    "streams": Scenario(90, quick=False, together=False),
+    "names": Scenario(150, quick=False, together=False),
     "refused": Scenario(120, (CERTIFICATES, DIALBACK), paired=False),
     "hostile": Scenario(120, (CERTIFICATES, DIALBACK), paired=False, quick=False),
     "unruly_names": Scenario(90, paired=False, quick=False),
-    "killed": Scenario(150, quick=False),
+    "killed": Scenario(150, quick=False, together=False),
 }
 
 

@@ -6,6 +6,7 @@ import logging
 import pathlib
 import random
 import shutil
+import time
 
 from lib.__main__ import log_to
 from lib.certificates import Authority
@@ -37,6 +38,7 @@ class World:
         self._record = record
         self._forger = Forger(authority, self._folder / "forger")
         self._chance = random.Random(chosen.seed)
+        self.times: dict[str, float] = {}
         self._artefacts = catalogue.FOLDER / trust
         shutil.rmtree(self._artefacts, ignore_errors=True)
         self._artefacts.mkdir(parents=True)
@@ -73,8 +75,12 @@ class World:
                 scenario = catalogue.SCENARIOS[name]
                 if self.trust not in scenario.worlds:
                     continue
-                for there in [self._servers[peer] for peer in self._chosen.peers] if scenario.paired else [None]:
-                    await self._scene(name, here, there)
+                peers = [self._servers[peer] for peer in self._chosen.peers] if scenario.paired else [None]
+                if scenario.together:
+                    await asyncio.gather(*(self._scene(name, here, there) for there in peers))
+                else:
+                    for there in peers:
+                        await self._scene(name, here, there)
         except Abandoned:
             pass
         finally:
@@ -89,6 +95,7 @@ class World:
         stage = Pair(title, here, there, self._names, self._forger, self._record, self._folder / title, artefacts,
                      self._bundle, self._chance)
         stage.folder.mkdir(parents=True)
+        begin = time.monotonic()
         try:
             scenario = importlib.import_module(f".scenarios.{name}", __package__)
             async with asyncio.timeout(catalogue.SCENARIOS[name].bound):
@@ -103,5 +110,6 @@ class World:
                 await stage.close()
             except Exception:
                 logging.exception("closing")
+            self.times[f"{self.trust}: {title}"] = time.monotonic() - begin
             logging.getLogger().removeHandler(log)
             log.close()

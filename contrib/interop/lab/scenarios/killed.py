@@ -12,13 +12,14 @@ from lib.steps import Failure, expect
 from ..pair import PLUGINS, Pair
 from ..talker import Talker, kept
 
-SECONDS = 35
+SECONDS = 25
 
 
 async def run(stage: Pair) -> None:
     await talking(stage)
-    with stage.part():
-        await here_killed(stage)
+    for how in ("stopped", "killed"):
+        with stage.part():
+            await here_ends(stage, how)
     with stage.part():
         await there_killed(stage)
 
@@ -96,19 +97,13 @@ async def settle(stage: Pair, romeo: Talker, juliet: Talker, kills: list[tuple[f
         expect(len(romeo.acknowledged) > 50, "too few messages to tell anything")
         real = [f"{body} ({story(romeo.sent[body], kills)})" for body in lost if body not in forgotten]
         expect(not real, f"{len(real)} lost: {real[:5]}")
-    with stage.step("few come twice"):
-        expect(twice <= 20 * len(kills), f"{twice} of {len(romeo.sent)}")
+    with stage.step("what comes twice is no more than was on its way when a server was killed"):
+        expect(twice <= 80 * len(kills), f"{twice} of {len(romeo.sent)}")
 
 
 def story(sent: float, kills: list[tuple[float, str]]) -> str:
     later = [(when - sent, name) for when, name in kills if when > sent - 2]
     return f"{later[0][1]} killed {later[0][0]:+.2f} s later" if later else "no kill after it"
-
-
-async def friends(stage: Pair) -> tuple[Client, Client]:
-    romeo, juliet = await stage.user(stage.here, "romeo", "xep_0198"), await stage.user(stage.there, "juliet")
-    await stage.befriend(romeo, juliet)
-    return romeo, juliet
 
 
 async def room_with(stage: Pair, romeo: Client, juliet: Client) -> tuple[Occupant, Occupant]:
@@ -119,36 +114,44 @@ async def room_with(stage: Pair, romeo: Client, juliet: Client) -> tuple[Occupan
     return owner, guest
 
 
-async def here_killed(stage: Pair) -> None:
-    with stage.step(f"two friends, and a room of {stage.here.name} with both", needed=True):
-        romeo, juliet = await friends(stage)
+async def here_ends(stage: Pair, how: str) -> None:
+    """`how` is `stopped`, which sessions outlive, or `killed`, after which a client signs in again as it was."""
+    here = stage.here
+    with stage.step(f"two friends, and a room of {here.name} with both", needed=True):
+        jid = f"{stage.add_account('romeo')}/phone"
+        romeo = await stage.login(jid, plugins=(*PLUGINS, "xep_0198"))
+        juliet = await stage.user(stage.there, "juliet")
+        await stage.befriend(romeo, juliet)
         owner, guest = await room_with(stage, romeo, juliet)
         await romeo["xep_0199"].send_ping(stage.there.domain, timeout=10)
-    with stage.step(f"{stage.here.name} is killed and started, and the session resumed", needed=True):
-        await asyncio.sleep(1)
-        await stage.here.kill9()
+        juliet.saw(lambda s: s.name == "presence")
+    with stage.step(f"{here.name} is {how} and started, and its user is back", needed=True):
+        await (here.stop() if how == "stopped" else here.kill9())
         await romeo.cut()
         juliet.send_presence(pshow="away", pstatus="while it was down")
         await asyncio.sleep(1)
-        await stage.here.start()
-        await romeo.resume()
-    with stage.step("what the contact's presence became meanwhile is learnt, without anybody asking"):
+        await here.start()
+        if how == "stopped":
+            await romeo.resume()
+        else:
+            romeo = owner.client = await stage.login(jid, plugins=(*PLUGINS, "xep_0198"))
+    with stage.step(f"{how}: what the contact's presence became meanwhile is learnt, without anybody asking"):
         await romeo.sees(lambda s: s.name == "presence" and s["status"] == "while it was down"
                          and s["from"].bare == juliet.boundjid.bare, "new status", 30)
-    with stage.step("the guest on the other server is still in the room, and hears and is heard"):
-        owner.say("Art thou there?")
-        await guest.sees(lambda s: s["body"] == "Art thou there?", "message in the room", 30)
-        guest.say("I am")
-        await owner.sees(lambda s: s["body"] == "I am", "message in the room", 30)
-    with stage.step("the contact sees who resumed as available"):
-        seen = juliet.saw(lambda s: s.name == "presence" and s["from"] == romeo.boundjid.full
-                          and s["type"] in ("available", "unavailable"))
+    with stage.step(f"{how}: both are in the room still, without entering, and hear each other"):
+        guest.say("Art thou there?")
+        await owner.sees(lambda s: s["body"] == "Art thou there?", "message in the room", 30)
+        owner.say("I am")
+        await guest.sees(lambda s: s["body"] == "I am", "message in the room", 30)
+    with stage.step(f"{how}: the contact sees who is back as available"):
+        seen = juliet.saw(lambda s: s.name == "presence" and s["from"] == romeo.boundjid.full)
         expect(not seen or seen[-1]["type"] != "unavailable", str(seen[-1]) if seen else "")
 
 
 async def there_killed(stage: Pair) -> None:
     with stage.step(f"two friends, and a room of {stage.here.name} with both", needed=True):
-        romeo, juliet = await friends(stage)
+        romeo, juliet = await stage.two()
+        await stage.befriend(romeo, juliet)
         owner, _ = await room_with(stage, romeo, juliet)
     with stage.step(f"{stage.there.name} is killed and started, and its user signs in again", needed=True):
         await asyncio.sleep(stage.there.forgets)

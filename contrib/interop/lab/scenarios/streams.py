@@ -17,12 +17,13 @@ async def run(stage: Pair) -> None:
     with stage.step("two users talk", needed=True):
         romeo, juliet = await stage.two("xep_0198")
         await talk(romeo, juliet, "hello")
-    with stage.step("all that goes on uses a connection for each pair of domains and way at most"):
+    with stage.step("no more than one connection is opened for each pair of domains"):
         for one, server in ((romeo, there), (juliet, here)):
             await asyncio.gather(*(one["xep_0030"].get_info(jid=to, timeout=10) for to in (server.domain, server.rooms)))
         among = links(here, there)
         # User to user, user to rooms, rooms to user; fewer where domains share a stream.
-        expect(len(among) <= 6, f"{len(among)}: {among}")
+        begun = [ends for ends in among if not ends[0].endswith((f":{here.s2s_port}", f":{here.s2s_tls_port}"))]
+        expect(len(begun) <= 3, f"{len(begun)}: {begun}")
         stage.tell(f"{len(among)} connections for two domains on either side")
     if "bidi" in here.features & there.features:
         with stage.step("one stream serves both ways (XEP-0288)"):
@@ -34,13 +35,17 @@ async def run(stage: Pair) -> None:
             await talk(juliet, romeo, "over one stream, begun there")
             expect(len(links(here, there)) == 1, str(links(here, there)))
     with stage.step("both call each other at the same moment: nothing is lost, nothing comes twice"):
-        for _ in range(5):
+        for number in range(5):
+            await romeo["xep_0199"].send_ping(there.domain, timeout=10)
             await fresh(here, there)
-            romeo.bodies.clear(), juliet.bodies.clear()
-            romeo.send_message(mto=juliet.boundjid.bare, mbody="one", mtype="chat")
-            juliet.send_message(mto=romeo.boundjid.bare, mbody="other", mtype="chat")
-            await juliet.sees_bodies(["one"], 20)
-            await romeo.sees_bodies(["other"], 20)
+            juliet.bodies.clear()
+            romeo.send_message(mto=juliet.boundjid.bare, mbody=f"one {number}", mtype="chat")
+            juliet.send_message(mto=romeo.boundjid.bare, mbody=f"other {number}", mtype="chat")
+            await romeo.sees_message(f"other {number}", 20)
+            await juliet.sees_message(f"one {number}", 20)
+            # Without acknowledgements between servers nobody knows what of the round before got through.
+            again = [body for body in juliet.bodies if body != f"one {number}"]
+            expect(not again or "sm" not in there.features, f"again: {again}")
     await lost(stage, romeo, juliet)
 
 
