@@ -36,7 +36,6 @@ hosts: ["{self.domain}"]
 certfiles: ["{self._chain}", "{self._key}"]
 ca_file: /etc/ssl/certs/ca-certificates.crt
 s2s_use_starttls: required
-s2s_timeout: 10
 s2s_max_retry_delay: 1
 negotiation_timeout: 15
 auth_password_format: scram
