@@ -42,7 +42,10 @@ class Pair(Stage):
 
     async def user(self, server: Peer, name: str, *plugins: str, **options) -> Client:
         """A client of a new account of the server, with its roster fetched and presence sent."""
-        return await self.login(self.add_account(name, server), plugins=(*PLUGINS, *plugins), **options)
+        client = await self.login(self.add_account(name, server), plugins=(*PLUGINS, *plugins), **options)
+        # When this is answered the presence has been taken; what came before it would go to offline storage.
+        await client["xep_0199"].send_ping(server.domain, timeout=10)
+        return client
 
     async def two(self, *plugins: str) -> tuple[Client, Client]:
         """A user of each server, strangers to each other."""

@@ -12,7 +12,7 @@ from lib.steps import Failure, expect
 from ..pair import PLUGINS, Pair
 from ..talker import Talker, kept
 
-SECONDS = 25
+SECONDS = 18
 
 
 async def run(stage: Pair) -> None:

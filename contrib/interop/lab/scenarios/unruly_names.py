@@ -17,7 +17,7 @@ PATIENCE = 75
 async def run(stage: Pair) -> None:
     zone = UnrulyZone()
     await zone.open()
-    good, last = Rogue(stage, "good.test", 6000), Rogue(stage, f"last.{UNRULY}", 6002)
+    good, last = Rogue(stage, "prompt.test", 6201), Rogue(stage, f"last.{UNRULY}", 6202)
     lay(zone, stage)
     try:
         async with rogues(stage, good, last):
@@ -71,7 +71,7 @@ def lay(zone: UnrulyZone, stage: Pair) -> None:
         for each in name(kind):
             zone.rules[each, 0] = lambda late=late: late
     serves("hole", *((f"t{number}.hole.{UNRULY}", 5269, number) for number in range(3)))
-    serves("last", (f"t0.hole.{UNRULY}", 5269, 0), (f"refuses.{UNRULY}", 1, 1), (f"xmpp.last.{UNRULY}", 6002, 2))
+    serves("last", (f"t0.hole.{UNRULY}", 5269, 0), (f"refuses.{UNRULY}", 1, 1), (f"xmpp.last.{UNRULY}", 6202, 2))
     for target in (f"refuses.{UNRULY}", f"xmpp.last.{UNRULY}"):
         zone.rules[target, A] = lambda target=target: [address(target, HERE)]
     serves("home", (f"xmpp.home.{UNRULY}", stage.here.s2s_port, 0))
