@@ -13,6 +13,8 @@ from ..pair import PLUGINS, Pair
 from ..talker import Talker, kept
 
 SECONDS = 18
+# The longest that a server is away, from the kill to open ports and a new stream.
+DOWN = 6
 
 
 async def run(stage: Pair) -> None:
@@ -85,8 +87,10 @@ async def settle(stage: Pair, romeo: Talker, juliet: Talker, kills: list[tuple[f
             pass    # Counted below.
         archive = await kept(juliet.client)
         lost = [body for body in missing() if body not in archive]
+        # What was sent while the peer was down reached it when it was up again, and may be forgotten from then on.
+        until_forgotten = stage.there.forgets + DOWN
         forgotten = [body for body in lost if stage.there.forgets and any(
-            name == stage.there.name and -1 < when - romeo.sent[body] < stage.there.forgets for when, name in kills)]
+            name == stage.there.name and -1 < when - romeo.sent[body] < until_forgotten for when, name in kills)]
         back = set(juliet.sent) - set(romeo.arrived) - juliet.bounced
         twice = sum(1 for count in juliet.arrived.values() if count > 1)
         stage.tell(f"{len(kills)} kills, {sum(1 for _, name in kills if name == stage.here.name)} of {stage.here.name}; "

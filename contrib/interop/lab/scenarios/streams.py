@@ -67,8 +67,10 @@ def cut(peer: Peer, other: Peer) -> None:
 
 
 async def fresh(here: Peer, there: Peer) -> None:
+    """Ends all connections; there may be new ones at once."""
+    old = set(links(here, there))
     cut(here, there)
-    await until(lambda: not links(here, there), "end of the connections", 10)
+    await until(lambda: not old & set(links(here, there)), "end of the connections", 10)
 
 
 async def lost(stage: Pair, romeo: Client, juliet: Client) -> None:
