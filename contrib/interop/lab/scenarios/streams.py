@@ -67,7 +67,8 @@ def cut(peer: Peer, other: Peer) -> None:
 
 
 async def fresh(here: Peer, there: Peer) -> None:
-    """Ends all connections; there may be new ones at once."""
+    """Ends all connections, once both had time to acknowledge what was said; there may be new ones at once."""
+    await asyncio.sleep(0.7)
     old = set(links(here, there))
     cut(here, there)
     await until(lambda: not old & set(links(here, there)), "end of the connections", 10)
