@@ -27,7 +27,8 @@ final class SAXParser {
     @exclusivity(unchecked) private var declarations: String?
     @exclusivity(unchecked) private var isClosed = false
     private var resumesStream = false
-    @exclusivity(unchecked) private var contentIsServer = false
+    /// The stream's own name for what is ``Namespace/client`` inside the server; nil where that is its name.
+    @exclusivity(unchecked) private var contentAlias: Namespace?
     /// The stream offset of the first-level element that is being read; behind the one before, if that is not known.
     @exclusivity(unchecked) private var elementStart = 0
     @exclusivity(unchecked) private var elementFollowsSpace = false
@@ -72,7 +73,7 @@ final class SAXParser {
         error = nil
         self.declarations = nil
         isClosed = false
-        contentIsServer = false
+        contentAlias = nil
         elementStart = 0
         elementFollowsSpace = false
         guard let declarations else { return }
@@ -260,7 +261,7 @@ final class SAXParser {
         let declarations = String(decoding: markup.bytes, as: UTF8.self)
         self.declarations = declarations
         elementFollowsSpace = true
-        contentIsServer = content == .server
+        contentAlias = content == .server || content == .component ? content : nil
         guard !resumesStream else { return }
         // RFC 6120 §4.9.3.10: the stream's namespace; §4.9.3.2: its prefix.
         guard uri.map({ String(cString: $0) }) == Namespace.streams.uri else {
@@ -298,7 +299,7 @@ final class SAXParser {
             elementStart = offset &- (end - start)
         }
         // RFC 6120 §4.8.3: on a server's stream stanzas are in the namespace of servers.
-        if contentIsServer, let uri, namespaces.namespace(at: uri) == .client {
+        if contentAlias == .server, let uri, namespaces.namespace(at: uri) == .client {
             fail(StreamError(.invalidNamespace, "Servers speak jabber:server."))
         }
         if namespace(uri) == .streams, SAXParser.bytes(name).elementsEqual("stream".utf8) {
@@ -339,7 +340,8 @@ final class SAXParser {
     private func namespace(_ uri: UnsafePointer<UInt8>?) -> Namespace {
         guard let uri else { return "" }
         let namespace = namespaces.namespace(at: uri)
-        return contentIsServer && namespace == .server ? .client : namespace
+        guard let contentAlias, namespace == contentAlias else { return namespace }
+        return .client
     }
 
     private static let textBetweenStanzas = StreamError(.badFormat, "Text stands between stanzas.")

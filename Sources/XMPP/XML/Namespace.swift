@@ -20,6 +20,8 @@ extension Namespace {
     public static let client: Namespace = "jabber:client"
     /// Content of server-to-server streams; read and written as ``client`` inside the server. RFC 6120 §4.8.2.
     public static let server: Namespace = "jabber:server"
+    /// Content of the streams of external components; read and written as ``client`` inside the server. XEP-0114 §3.
+    public static let component: Namespace = "jabber:component:accept"
     /// The stream element and stream features. RFC 6120 §4.8.1.
     public static let streams: Namespace = "http://etherx.jabber.org/streams"
     /// Conditions of stream errors. RFC 6120 §4.9.2.
