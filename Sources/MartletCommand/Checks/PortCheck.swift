@@ -4,9 +4,17 @@ import ServerKit
 enum PortCheck {
     static func findings(_ configuration: ServerConfiguration, isRunning: Bool) -> Findings {
         var findings = Findings()
-        for (name, addresses) in configuration.listen.sorted(by: { $0.key < $1.key }) {
+        let unused = ServerConfiguration.knownListeners.filter { !$0.isUsed(by: configuration) }.map(\.name)
+        for (name, addresses) in configuration.listen.sorted(by: { $0.key < $1.key }) where !unused.contains(name) {
             if addresses.isEmpty { findings.hint("\(name) is off.") }
             for address in addresses { check(name, address, isRunning: isRunning, &findings) }
+        }
+        for listener in ServerConfiguration.knownListeners where listener.isPlain {
+            for address in configuration.listen[listener.name] ?? [] where !address.isLoopback {
+                findings.hint(
+                    "\(listener.name) listens on \(address), where others may be able to read what it carries; use "
+                        + "127.0.0.1, or \(listener.name)_tls.")
+            }
         }
         findings.hint(
             "Whether a firewall or router lets others in cannot be seen from here. From another machine: "

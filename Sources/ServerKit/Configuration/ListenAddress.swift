@@ -33,6 +33,9 @@ public struct ListenAddress: Sendable, Hashable, CustomStringConvertible {
         }
     }
 
+    /// Whether nobody on another machine can connect to it.
+    public var isLoopback: Bool { host.map { $0.hasPrefix("127.") || $0 == "::1" } ?? false }
+
     public var description: String {
         guard let host else { return "\(port)" }
         return host.contains(":") ? "[\(host)]:\(port)" : "\(host):\(port)"

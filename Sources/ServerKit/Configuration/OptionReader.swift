@@ -131,6 +131,21 @@ public struct OptionReader: Sendable {
         return rawEntries(key, sentence).map { entry in (entry.key, read(entry.value) { body(entry.key, &$0) }) }
     }
 
+    /// Options under names of the administrator's choosing, in the order of the file: `body` reads the one with the
+    /// name it is given. `example` is the name that the sample file shows.
+    public mutating func named<Value>(
+        _ key: String, example: String, _ sentence: String = "",
+        _ body: (_ name: String, inout OptionReader) -> Value
+    ) -> [(name: String, value: Value)] {
+        if isDescribing {
+            _ = describeGroup(key, "map", sentence) { body(example, &$0) }
+            return []
+        }
+        let names = rawEntries(key, sentence).map(\.key)
+        guard !names.isEmpty, let node = group[key] else { return [] }
+        return read(node) { inner in names.map { ($0, body($0, &inner)) } }
+    }
+
     /// Groups in a list, in the order of the file; a single group may stand for a list of one. Unknown names in each
     /// are reported.
     public mutating func list<Value>(

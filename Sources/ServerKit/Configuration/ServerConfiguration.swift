@@ -53,12 +53,30 @@ public struct ServerConfiguration: Sendable {
         public let addresses: [ListenAddress]
         /// The sentence for the administrator.
         public let sentence: String
+        /// The module that must serve some component, or nobody listens; nil for what does not depend on one.
+        public let module: String?
+        /// Whether secrets cross it in plain text, so that it belongs on the loopback interface.
+        public let isPlain: Bool
 
         /// A service under `name` that listens on `addresses` by default.
-        public init(_ name: String, default addresses: [ListenAddress], _ sentence: String) {
+        public init(
+            _ name: String, default addresses: [ListenAddress], ifServing module: String? = nil, isPlain: Bool = false,
+            _ sentence: String
+        ) {
             self.name = name
             self.addresses = addresses
             self.sentence = sentence
+            self.module = module
+            self.isPlain = isPlain
+        }
+
+        /// Whether anything would come of listening.
+        public func isUsed(by configuration: ServerConfiguration) -> Bool {
+            Self.isUsed(self, configuration.components)
+        }
+
+        fileprivate static func isUsed(_ listener: Listener, _ components: [ComponentConfiguration]) -> Bool {
+            listener.module.map { name in components.contains { $0.module == name } } ?? true
         }
     }
 
@@ -78,7 +96,7 @@ public struct ServerConfiguration: Sendable {
         durability = config.choice(
             "durability", default: .full, "Whether acknowledged stanzas survive a power cut, or only a crash.")
         storage = config.string("storage", default: "sqlite", "The module that stores everything.")
-        listen = config.section("listen", "Where to listen: ports, addresses with ports, lists of them, or off.") {
+        let wanted = config.section("listen", "Where to listen: ports, addresses with ports, lists of them, or off.") {
             config in
             var addresses: [String: [ListenAddress]] = [:]
             for listener in listeners {
@@ -90,6 +108,9 @@ public struct ServerConfiguration: Sendable {
         var domains = DomainNames()
         hosts = Self.hosts(&config, &domains)
         components = Self.components(&config, &domains)
+        let serving = components
+        let unused = listeners.filter { !Listener.isUsed($0, serving) }
+        listen = wanted.merging(unused.map { ($0.name, []) }) { $1 }
         modules = .read("modules", "Modules on all hosts: on, off or options.", from: &config)
     }
 
@@ -201,7 +222,16 @@ extension ServerConfiguration {
     public static let knownListeners = [
         Listener("c2s", default: [ListenAddress(port: 5222)], "Clients that begin in plain text and change to TLS."),
         Listener("c2s_tls", default: [ListenAddress(port: 5223)], "Clients that begin with TLS (XEP-0368)."),
-        Listener("s2s", default: [ListenAddress(port: 5269)], "Other servers that begin in plain text and change to TLS."),
+        Listener(
+            "s2s", default: [ListenAddress(port: 5269)], "Other servers that begin in plain text and change to TLS."),
         Listener("s2s_tls", default: [ListenAddress(port: 5270)], "Other servers that begin with TLS (XEP-0368)."),
+        Listener(
+            "component", default: [ListenAddress(host: "127.0.0.1", port: 5347)], ifServing: "external", isPlain: true,
+            "External components, in plain text (XEP-0114), if there are any."),
+        Listener(
+            "component_tls", default: [], ifServing: "external", "External components on other machines, with TLS."),
+        Listener(
+            "proxy65", default: [ListenAddress(port: 5000)], ifServing: "proxy65",
+            "File transfers through a component with the module proxy65 (XEP-0065), if there is one."),
     ]
 }
