@@ -68,8 +68,7 @@ final class Roster: Module {
 
     /// RFC 6121 §2.1.3, §2.6.2.
     private func get(_ request: IQRequest) throws -> Element? {
-        let resource = try request.origin()
-        guard let roster = roster(of: resource.account) else { throw StanzaError(.internalServerError, .wait) }
+        guard let roster = roster(of: try request.owner()) else { throw StanzaError(.internalServerError, .wait) }
         guard !request.query.hasChildren else { throw StanzaError.badRequest("A roster get has no items.") }
         // RFC 6121 §2.6.3: pushes are for changes that are fewer than the items.
         let known = request.query["ver"].flatMap { version in
@@ -77,8 +76,11 @@ final class Roster: Module {
         }
         // The answer may wait for the disk; pushes that overtook it would be undone by it.
         let version = known ?? roster.history.version
-        resource.isInterested = false
-        request.afterAnswer { self.catchUp(resource, roster, since: version) }
+        // Without a resource, something asks in the account's name that learns of changes in another way.
+        if let resource = request.resource {
+            resource.isInterested = false
+            request.afterAnswer { self.catchUp(resource, roster, since: version) }
+        }
         guard known == nil else { return nil }
         return Element("query", .roster, ["ver": version]) {
             for item in roster.items.values { item.element }
@@ -127,7 +129,7 @@ final class Roster: Module {
         let subscription = roster.subscription(to: jid)
         let change = roster.remove(jid)
         roster.dropRequest(from: jid)
-        push(change, nil, to: account.interestedResources)
+        announce(change, nil, of: account)
         end(subscription, of: account, with: jid)
     }
 
@@ -139,18 +141,26 @@ final class Roster: Module {
 
     /// Stores an item and pushes it.
     func save(_ item: RosterItem, in roster: AccountRoster, of account: Account) {
-        push(roster.save(item), item, to: account.interestedResources)
+        announce(roster.save(item), item, of: account)
+    }
+
+    private func announce(_ change: RosterHistory.Change, _ item: RosterItem?, of account: Account) {
+        push(change, item, to: account.interestedResources)
+        account.host.hooks.rosterChanged.notify(RosterEvent(account: account, push: element(change, item)))
     }
 
     /// RFC 6121 §2.1.6. A missing item is one that was removed.
     private func push(_ change: RosterHistory.Change, _ item: RosterItem?, to resources: [Resource]) {
         guard !resources.isEmpty else { return }
-        let version = change.version
-        let removal = Element("item", .roster, ["jid": change.jid.description, "subscription": "remove"])
-        let query = Element("query", .roster, ["ver": version]) { item?.element ?? removal }
+        let query = element(change, item)
         for resource in resources {
-            resource.send(IQ(.set, to: resource.jid, id: "push-\(version)") { query })
+            resource.send(IQ(.set, to: resource.jid, id: "push-\(change.version)") { query })
         }
+    }
+
+    private func element(_ change: RosterHistory.Change, _ item: RosterItem?) -> Element {
+        let removal = Element("item", .roster, ["jid": change.jid.description, "subscription": "remove"])
+        return Element("query", .roster, ["ver": change.version]) { item?.element ?? removal }
     }
 }
 

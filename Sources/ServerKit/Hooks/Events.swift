@@ -58,6 +58,12 @@ public struct IQEvent {
     /// The account that sends it or that it is for; nil when it is for the host.
     public let account: Account?
     public let iq: IQ
+
+    public init(host: Host, account: Account?, iq: IQ) {
+        self.host = host
+        self.account = account
+        self.iq = iq
+    }
 }
 
 /// A message to the host itself, or to an address below it such as `example.org/announce`.
@@ -104,6 +110,18 @@ public struct StanzaDelayEvent {
 /// Something happened to an account.
 public struct AccountEvent {
     public let account: Account
+}
+
+/// A contact was added to an account's roster, changed or removed.
+public struct RosterEvent {
+    public let account: Account
+    /// The `<query/>` that the account's own clients are told it with. RFC 6121 §2.1.6.
+    public let push: Element
+
+    public init(account: Account, push: Element) {
+        self.account = account
+        self.push = push
+    }
 }
 
 /// Something happened to another server.
@@ -186,6 +204,11 @@ extension Hook where Event == ResourceEvent {
 extension Hook where Event == StanzaDelayEvent {
     /// A stanza for a resource waits, because its client is gone or has been silent for some time: observe.
     public static var stanzaDelayed: Self { Hook("stanza-delayed") { $0.stanzaDelayed } }
+}
+
+extension Hook where Event == RosterEvent {
+    /// A roster has changed: observe.
+    public static var rosterChanged: Self { Hook("roster-changed") { $0.rosterChanged } }
 }
 
 extension Hook where Event == PeerEvent {

@@ -123,6 +123,7 @@ public final class HostHooks {
     public let resourceRestored = HookList<ResourceEvent>()
     public let resourceClosed = HookList<ResourceEvent>()
     public let stanzaDelayed = HookList<StanzaDelayEvent>()
+    public let rosterChanged = HookList<RosterEvent>()
     public let peerReturned = HookList<PeerEvent>()
     public let accountLoaded = HookList<AccountEvent>()
     public let accountRemoved = HookList<AccountEvent>()
