@@ -71,9 +71,9 @@ public final class AccountDirectory {
         // resources, and need not be loaded to learn that, unless a module has a use for the presence.
         if case .presence(let presence) = stanza, expected?.contains(localpart) == false {
             switch presence.kind {
-            case .available: if !presenceInterests.contains(where: { $0.isOfInterest(presence) }) { return }
+            case .available: if !isOfInterest(presence) { return }
             // What comes while it is being loaded keeps its place.
-            case .unavailable: if mailboxes[localpart] == nil { return }
+            case .unavailable: if mailboxes[localpart] == nil, !isOfInterest(presence) { return }
             case .error, .probe, .subscribe, .subscribed, .unsubscribe, .unsubscribed: break
             }
         }
@@ -85,6 +85,10 @@ public final class AccountDirectory {
         waitingStanzas += 1
         mailboxes[localpart, default: []].append((stanza, fence))
         load(localpart)
+    }
+
+    private func isOfInterest(_ presence: Presence) -> Bool {
+        presenceInterests.contains { $0.isOfInterest(presence) }
     }
 
     /// Makes an account that lives as long as its resources.
@@ -232,7 +236,9 @@ public final class AccountDirectory {
     }
 
     private func read(_ localpart: String) async throws -> Account? {
-        guard let host, !host.isAnonymous, !host.isComponent, let record = try await store.record(of: localpart) else { return nil }
+        guard let host, !host.isAnonymous, !host.isComponent, let record = try await store.record(of: localpart) else {
+            return nil
+        }
         let jid = JID(unchecked: localpart, domainpart: host.domain, resourcepart: nil)
         let account = Account(jid: jid, host: host, isLocked: record.isLocked == true)
         try await runLoaders(account)
@@ -262,7 +268,8 @@ public final class AccountDirectory {
         switch outcome {
         case .success(let found): account = found
         case .failure(let failure):
-            host.log.error("An account cannot be loaded", metadata: ["account": "\(localpart)", "reason": "\(failure)"])
+            host.log.error(
+                "An account cannot be loaded", metadata: ["account": "\(localpart)", "reason": "\(failure)"])
             error = StanzaError(.internalServerError, .wait)
         }
         loaded[localpart] = account

@@ -176,6 +176,15 @@ public final class Host: Entity {
         run(body, request)
     }
 
+    /// Whether disco knows the node that a request is about.
+    public func hasDiscoNode(_ node: String, for iq: IQ, account: Account?) -> Bool {
+        guard let from = iq.from, let query = iq.query else { return false }
+        let request = IQRequest(
+            iq: iq, from: from, query: query, host: self, account: account, resource: server.localResource(from),
+            followUps: FollowUps())
+        return disco.node(node, for: request) != nil
+    }
+
     /// Answers a request that is not even tried. To its sender any answer tells that what it sent before was taken, so
     /// this one waits for the disk like the others.
     private func refuse(_ iq: IQ, _ error: StanzaError) {

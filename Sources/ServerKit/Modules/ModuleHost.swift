@@ -9,6 +9,7 @@ public final class ModuleHost {
     public let log: Logger
     private let rank: Int
     private var undo: [@ServerActor () -> Void] = []
+    private var hasNested = false
     /// What went wrong while registering; the module is not loaded then.
     private(set) var conflict: String?
 
@@ -101,6 +102,15 @@ public final class ModuleHost {
         let disco = host.disco
         let id = disco.addItems(items)
         onUnload { disco.removeItems(id) }
+    }
+
+    /// Says what other entities do in place of the host or its accounts, instead of what was said before.
+    public func nest(_ nested: [DiscoRegistry.Nested]) {
+        let disco = host.disco
+        if nested.isEmpty, !hasNested { return }
+        disco.setNested(nested)
+        if !hasNested { onUnload { disco.setNested([]) } }
+        hasNested = true
     }
 
     /// Lists in pages what lies below a component, which may be more than fits into one answer. XEP-0059.
@@ -285,8 +295,8 @@ public final class ModuleHost {
         onUnload { state.remove(name) }
     }
 
-    /// Has accounts loaded for available presence that arrives while they are not, and would be dropped otherwise since
-    /// nobody is there to see it.
+    /// Has accounts loaded for presence, available or unavailable, that arrives while they are not, and would be dropped
+    /// otherwise since nobody is there to see it.
     public func loadAccounts(forPresence isOfInterest: @escaping @ServerActor (Presence) -> Bool) {
         let accounts = host.accounts
         let id = accounts.addPresenceInterest(isOfInterest)

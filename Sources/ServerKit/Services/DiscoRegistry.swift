@@ -36,6 +36,25 @@ public final class DiscoRegistry {
         }
     }
 
+    /// What another entity says about a part of the host or its accounts that it does in their place. XEP-0355 §7.2.
+    public struct Nested: Sendable {
+        public let subject: Subject
+        /// Features that begin with it are not the host's own any more, nor forms of that type.
+        public let namespace: Namespace
+        public let info: DiscoInfo
+
+        public init(_ subject: Subject, _ namespace: Namespace, _ info: DiscoInfo) {
+            self.subject = subject
+            self.namespace = namespace
+            self.info = info
+        }
+
+        /// Whether something with this name belongs to the part: the namespace, or what follows it behind a `#`.
+        func covers(_ name: String) -> Bool {
+            name == namespace.uri || name.hasPrefix(namespace.uri + "#")
+        }
+    }
+
     /// A part of what lies below a host that has too much for one answer. XEP-0059.
     public struct Page: Sendable {
         public let items: [Item]
@@ -57,6 +76,7 @@ public final class DiscoRegistry {
     private var identities: [Subject: [Identity]] = [:]
     private var forms: [Subject: [(id: Int, form: @ServerActor () -> DataForm?)]] = [:]
     private var items: [(id: Int, items: @ServerActor (IQRequest) -> [Item])] = []
+    private var nested: [Nested] = []
     private var pages: PageFinder?
     private var nodes: [String: any DiscoNode] = [:]
     private var finders: [(id: Int, subject: Subject, find: NodeFinder)] = []
@@ -67,13 +87,32 @@ public final class DiscoRegistry {
     init() {}
 
     public func features(of subject: Subject) -> [Namespace] {
-        (features[subject] ?? [:]).keys.sorted { $0.uri < $1.uri }
+        let own = (features[subject] ?? [:]).keys
+        let nested = nested(in: subject)
+        guard !nested.isEmpty else { return own.sorted { $0.uri < $1.uri } }
+        let others = Set(nested.flatMap(\.info.features))
+        let left = own.filter { feature in !nested.contains { $0.covers(feature.uri) } }
+        return others.union(left).sorted { $0.uri < $1.uri }
     }
 
-    public func identities(of subject: Subject) -> [Identity] { identities[subject] ?? [] }
+    /// Who does something in the host's place says what it is: identities of a category that it names are its own.
+    public func identities(of subject: Subject) -> [Identity] {
+        let own = identities[subject] ?? []
+        let others = nested(in: subject).flatMap(\.info.identities)
+        return own.filter { identity in !others.contains { $0.category == identity.category } } + others
+    }
 
     /// Extended information, one form each. XEP-0128.
-    public func forms(of subject: Subject) -> [DataForm] { (forms[subject] ?? []).compactMap { $0.form() } }
+    public func forms(of subject: Subject) -> [DataForm] {
+        let own = (forms[subject] ?? []).compactMap { $0.form() }
+        let nested = nested(in: subject)
+        guard !nested.isEmpty else { return own }
+        return own.filter { form in !nested.contains { $0.covers(form.formType ?? "") } } + nested.flatMap(\.info.forms)
+    }
+
+    private func nested(in subject: Subject) -> [Nested] {
+        nested.isEmpty ? [] : nested.filter { $0.subject == subject }
+    }
 
     /// What lies below the host or account that was asked.
     public func items(for request: IQRequest) -> [Item] { items.flatMap { $0.items(request) } }
@@ -134,6 +173,11 @@ public final class DiscoRegistry {
 
     func removeItems(_ id: Int) {
         items.removeAll { $0.id == id }
+    }
+
+    func setNested(_ nested: [Nested]) {
+        self.nested = nested
+        revision += 1
     }
 
     func setPages(_ pages: PageFinder?) {
