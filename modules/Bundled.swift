@@ -14,4 +14,5 @@ public let bundledModules: [any Module.Type] = [
     ClientState.self, Push.self, SASL2.self, FAST.self, Clients.self, StreamLimits.self, PubSub.self, Bookmarks.self,
     Avatars.self, VCard4.self, Displayed.self, Keys.self, MUC.self, ComponentPort.self, ComponentRights.self,
     ExternalComponent.self,
+    Proxy65.self,
 ]
