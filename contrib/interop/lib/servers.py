@@ -14,6 +14,11 @@ PORTS = (5222, 5223)
 # The name below a server's domain of its service with rooms.
 ROOMS = "conference"
 
+# The names of a domain that an external component may serve, and of the proxy for bytestreams; the component's secret.
+GATEWAY, PROXY = "gateway", "proxy"
+COMPONENT_PORT = 5347
+GATEWAY_SECRET = "a secret shared with nobody"
+
 # What servers tell clients of a TURN server at `turn.` below their domain, whether or not one runs there.
 TURN_PORT = 3478
 TURN_SECRET = "a secret shared with nobody"
@@ -84,6 +89,13 @@ hosts:
   {self.domain}: {{}}
 components:
   {ROOMS}.{self.domain}: {{ module: muc, grace: 10 s }}
+  {PROXY}.{self.domain}: {{ module: proxy65 }}
+  {GATEWAY}.{self.domain}:
+    module: external
+    secret: {GATEWAY_SECRET}
+    name: Gateway
+    privileges: {{ roster: both, message: outgoing, presence: managed_entity, iq: {{ "http://jabber.org/protocol/pubsub": both }} }}
+    delegate: {{ "urn:example:delegated": [] }}
 modules:
   contact: {{ abuse: ["mailto:abuse@{self.domain}"] }}
   register: {{}}
@@ -207,6 +219,16 @@ class Prosody(Server):
         "who signs in again as the same resource is in the room still, without entering": "Prosody forgets occupants",
         "contacts see no flicker of presence over a restart": "Prosody forgets sessions",
         "presence is known after a restart without being sent again": "Prosody forgets sessions",
+        "messages wait while the component is away, and come in order when it is back": "Prosody bounces them",
+        "what waited outlives SIGKILL": "Prosody bounces it",
+        **{title: "Prosody 0.12 stalls when much comes at once" for title in ("10 MB arrive intact", "and the other way")},
+        **{title: "Prosody has a module for it that Debian lacks" for title in (
+            "the component is told of its privileges (XEP-0356 §4.2)",
+            "it reads and changes a user's roster (XEP-0356 §4.3)",
+            "it sends a message in a user's name (XEP-0356 §5.3)",
+            "it sends a request in a user's name (XEP-0356 §6.3)",
+            "it is shown who comes and goes (XEP-0356 §7.1)",
+            "a request of a delegated namespace is its to answer (XEP-0355 §4.3)")},
     }
 
     def __init__(self, *arguments):
@@ -243,7 +265,7 @@ https_ports = {{ 443 }}
 http_interfaces = {{ "{ADDRESS}" }}
 https_interfaces = {{ "{ADDRESS}" }}
 http_default_host = "{self.domain}"
-component_ports = {{ 5347 }}
+component_ports = {{ {COMPONENT_PORT} }}
 turn_external_host = "turn.{self.domain}"
 turn_external_secret = "a secret shared with nobody"
 contact_info = {{ abuse = {{ "mailto:abuse@{self.domain}" }} }}
@@ -253,9 +275,10 @@ Component "{ROOMS}.{self.domain}" "muc"
     allow_unaffiliated_register = true
     muc_tombstones = false
 Component "upload.{self.domain}" "http_file_share"
-Component "proxy.{self.domain}" "proxy65"
-Component "gateway.{self.domain}"
-    component_secret = "a secret shared with nobody"
+Component "{PROXY}.{self.domain}" "proxy65"
+    proxy65_address = "{ADDRESS}"
+Component "{GATEWAY}.{self.domain}"
+    component_secret = "{GATEWAY_SECRET}"
 """)
 
     @property

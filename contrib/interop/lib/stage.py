@@ -5,7 +5,7 @@ import itertools
 import pathlib
 
 from .client import Client
-from .servers import ROOMS, Server
+from .servers import GATEWAY, PROXY, ROOMS, Server
 from .steps import Abandoned, Record
 
 PASSWORD = "Wherefore art thou? 7%"
@@ -20,6 +20,8 @@ class Stage:
         self.server = server
         self.domain = server.domain
         self.rooms = f"{ROOMS}.{server.domain}"
+        self.gateway = f"{GATEWAY}.{server.domain}"
+        self.proxy = f"{PROXY}.{server.domain}"
         self.folder = folder
         self.artefacts = artefacts
         self.authority = authority
