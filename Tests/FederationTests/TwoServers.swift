@@ -138,7 +138,7 @@ struct TestCertificates {
 ///   - listen: the ports of both.
 func playBetweenServers(
     s2s: String = "", strangers: Set<String> = [], modules extra: [any Module.Type] = [],
-    listen: String = "s2s: \"127.0.0.1:0\", s2s_tls: off", components: Bool = false,
+    listen: String = "s2s: \"127.0.0.1:0\", s2s_tls: off", components: Bool = false, ofModule component: String = "muc",
     drivers: (montague: MemoryStorageDriver, capulet: MemoryStorageDriver) = (
         MemoryStorageDriver(), MemoryStorageDriver()
     ),
@@ -157,7 +157,7 @@ func playBetweenServers(
         certificates: \(certificates.path)/\(domain)
         hosts: { \(domain): {} }
         listen: { \(listen) }
-        \(components ? "components: { rooms.\(domain): { module: muc } }" : "")
+        \(components ? "components: { rooms.\(domain): { module: \(component) } }" : "")
         modules:
           s2s: { authorities: \(certificates.path)/trusted.pem, \(s2s) }
 
