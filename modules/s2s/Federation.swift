@@ -25,8 +25,7 @@ final class Federation: Entity {
     private var perNetwork: [PeerNetwork: Int] = [:]
     /// Pairs whose last stream was lost, and that have not had another since.
     private var lostPairs: Set<DomainPair> = []
-    private var servers: [String: TLSServer] = [:]
-    private var clients: [String: (identity: TLSContext?, context: TLSContext)] = [:]
+    private lazy var security = PeerSecurity(server.identities)
     /// What waits in all queues, in bytes.
     var queued = 0
     private(set) var refusals = Refusals()
@@ -300,35 +299,13 @@ final class Federation: Entity {
         judgement.judge(stream, claims: pair, at: target, completion: completion)
     }
 
-    /// How a connection to a peer is secured: it is shown the certificate of the domain that speaks to it.
     func tlsClient(for pair: DomainPair, direct: Bool) throws -> TLSClient {
-        let name = pair.localJID.asciiDomain
-        let identity = server.identities.context(for: name) ?? server.identities.fallback
-        let context: TLSContext
-        if let cached = clients[pair.local], cached.identity === identity {
-            context = cached.context
-        } else {
-            context = try TLSContext.client(presenting: identity)
-            clients[pair.local] = (identity, context)
-        }
-        return TLSClient(
-            context, serverName: pair.remoteJID.asciiDomain, applicationProtocols: direct ? ["xmpp-server"] : [])
+        try security.client(for: pair, direct: direct)
     }
 
-    func hasCertificate(_ domain: String) -> Bool {
-        let name = JID(unchecked: nil, domainpart: domain, resourcepart: nil).asciiDomain
-        return server.identities.context(for: name) != nil || server.identities.fallback != nil
-    }
+    func hasCertificate(_ domain: String) -> Bool { security.hasCertificate(domain) }
 
-    /// How a connection of a peer is secured that wants this domain.
-    func tlsServer(for domain: String?) -> TLSServer? {
-        guard let domain, hasCertificate(domain) else { return nil }
-        if let server = servers[domain] { return server }
-        let name = JID(unchecked: nil, domainpart: domain, resourcepart: nil).asciiDomain
-        let made = try? TLSServer(server.identities, requestsClientCertificate: true, defaultName: name)
-        servers[domain] = made
-        return made
-    }
+    func tlsServer(for domain: String?) -> TLSServer? { security.server(for: domain) }
 
     // MARK: Notes
 
@@ -412,8 +389,7 @@ final class Federation: Entity {
             route.stop()
             routes[pair] = nil
         }
-        servers = [:]
-        clients = clients.filter { serves($0.key) }
+        security.forgetAll()
     }
 
     /// The configuration has changed: streams with those who are not spoken to any more, or who need another proof, end.
@@ -441,30 +417,4 @@ final class Federation: Entity {
         routes = [:]
         store.flush()
     }
-}
-
-/// What did not work lately, by domain, for administrators.
-struct Refusals {
-    struct Entry: Sendable {
-        let reason: String
-        /// Whether it was this server that could not, or did not want to, connect.
-        let isOurs: Bool
-        let date: Timestamp
-        var count: Int
-    }
-
-    private(set) var entries: [String: Entry] = [:]
-    private static let limit = 500
-
-    mutating func note(_ pair: DomainPair, _ reason: String, isOurs: Bool, at date: Timestamp) {
-        if entries.count >= Self.limit, entries[pair.remote] == nil,
-            let oldest = entries.min(by: { $0.value.date < $1.value.date })
-        {
-            entries[oldest.key] = nil
-        }
-        let count = (entries[pair.remote]?.count ?? 0) + 1
-        entries[pair.remote] = Entry(reason: reason, isOurs: isOurs, date: date, count: count)
-    }
-
-    mutating func forget(_ domain: String) { entries[domain] = nil }
 }

@@ -10,6 +10,8 @@ final class QueueStore {
     /// What was acknowledged and not deleted yet.
     private var done: [DomainPair: [String]] = [:]
     private var doneCount = 0
+    /// What came in this turn.
+    private var unwritten: [DomainPair: StoredBatch] = [:]
     private var isDue = false
     /// What was written in this run before the rest was read; nil once it was.
     private var fresh: Set<String>? = []
@@ -34,24 +36,51 @@ final class QueueStore {
             && (message.has("body") || !message.isOnlyState)
     }
 
-    /// Writes a stanza that is worth it.
+    /// Writes a stanza that is worth it, together with what else comes for the pair in this turn.
     ///
-    /// - Returns: its name on disk.
-    func keep(_ stanza: Stanza, for pair: DomainPair) -> String? {
+    /// - Returns: what it is written with.
+    func keep(_ stanza: Stanza, for pair: DomainPair) -> StoredBatch? {
         guard federation.options.keepsQueues, isPrecious(stanza) else { return nil }
-        let now = federation.server.clock.date
-        let id = ids.make(at: now)
-        fresh?.insert(id)
-        var writer = XMLWriter()
-        writer.write(stanza, in: nil)
-        store(pair.local).append(
-            NewArchiveItem(id: id, time: now.microseconds, value: writer.bytes), to: pair.remote)
-        return id
+        let batch: StoredBatch
+        if let begun = unwritten[pair] {
+            batch = begun
+        } else {
+            let now = federation.server.clock.date
+            batch = StoredBatch(id: ids.make(at: now), time: now)
+            fresh?.insert(batch.id)
+            unwritten[pair] = batch
+            if unwritten.count == 1 { ServerActor.enqueue { self.write() } }
+        }
+        batch.add(stanza, federation.server.router.fence)
+        return batch
     }
 
-    /// Deletes it, together with others.
-    func forget(_ id: String, for pair: DomainPair) {
-        done[pair, default: []].append(id)
+    /// Writes what has come in this turn. Whoever sent it is told that it was taken when that is on disk.
+    private func write() {
+        let batches = unwritten
+        unwritten = [:]
+        for (pair, batch) in batches {
+            // What was acknowledged meanwhile needs no disk.
+            if batch.remaining > 0 {
+                let item = NewArchiveItem(id: batch.id, time: batch.time.microseconds, value: batch.bytes)
+                track(batch.fences[...]) { self.store(pair.local).append(item, to: pair.remote) }
+                batch.isWritten = true
+            }
+            batch.close()
+        }
+    }
+
+    /// Counts what `body` writes as caused by all of them.
+    private func track(_ fences: ArraySlice<DurabilityFence>, _ body: () -> Void) {
+        guard let first = fences.first else { return body() }
+        federation.server.router.track(first) { track(fences.dropFirst(), body) }
+    }
+
+    /// One stanza of a batch is done with.
+    func forget(_ batch: StoredBatch, for pair: DomainPair) {
+        batch.remaining -= 1
+        guard batch.remaining == 0, batch.isWritten else { return }
+        done[pair, default: []].append(batch.id)
         doneCount += 1
         if doneCount >= 200 { return flush() }
         guard !isDue else { return }
@@ -61,6 +90,7 @@ final class QueueStore {
 
     /// Deletes all that is done with.
     func flush() {
+        if !unwritten.isEmpty { write() }
         isDue = false
         doneCount = 0
         for (pair, ids) in done { store(pair.local).delete(ids, of: pair.remote) }
@@ -83,19 +113,74 @@ final class QueueStore {
             for owner in owners {
                 var items: [Route.Item] = []
                 for item in try await store.items(of: owner) where fresh?.contains(item.id) != true {
-                    guard let element = try? Element.parse(item.value), let stanza = try? Stanza.parse(element) else {
+                    guard let stanzas = StoredBatch.stanzas(in: item.value), !stanzas.isEmpty else {
                         store.delete(item.id, of: owner)
                         continue
                     }
+                    let batch = StoredBatch(stored: item.id, count: stanzas.count)
                     let age = clock.date.microseconds - item.time
-                    items.append(
-                        Route.Item(
-                            stanza: stanza, time: clock.now - .microseconds(max(0, age)), stored: item.id,
-                            size: item.value.count))
+                    for stanza in stanzas {
+                        items.append(
+                            Route.Item(
+                                stanza: stanza, time: clock.now - .microseconds(max(0, age)), stored: batch,
+                                size: stanza.estimatedSize))
+                    }
                 }
                 if !items.isEmpty { found.append((DomainPair(local: host, remote: owner), items)) }
             }
         }
+    }
+}
+
+/// Messages that lie on disk together. The row goes when the last of them is done with.
+@ServerActor
+final class StoredBatch {
+    let id: String
+    let time: Timestamp
+    /// How many are not done with.
+    var remaining = 0
+    var isWritten = false
+    /// Those who sent them; their acknowledgements wait.
+    private(set) var fences: [DurabilityFence] = []
+    private var writer = XMLWriter()
+
+    init(id: String, time: Timestamp) {
+        self.id = id
+        self.time = time
+        writer.raw("<queue xmlns='jabber:client'>")
+    }
+
+    /// One that was read.
+    init(stored id: String, count: Int) {
+        self.id = id
+        time = Timestamp(microseconds: 0)
+        remaining = count
+        isWritten = true
+    }
+
+    func add(_ stanza: Stanza, _ fence: DurabilityFence?) {
+        writer.write(stanza)
+        remaining += 1
+        guard let fence, !fences.contains(where: { $0 === fence }) else { return }
+        fence.enterDelivery()
+        fences.append(fence)
+    }
+
+    /// What is written.
+    var bytes: [UInt8] { writer.bytes + Array("</queue>".utf8) }
+
+    /// It has been written, or need not be.
+    func close() {
+        for fence in fences { fence.leaveDelivery() }
+        fences = []
+        writer = XMLWriter()
+    }
+
+    /// The stanzas of a row; nil when it cannot be read.
+    nonisolated static func stanzas(in bytes: [UInt8]) -> [Stanza]? {
+        guard let element = try? Element.parse(bytes) else { return nil }
+        let elements = element.name == "queue" ? Array(element.children) : [element]
+        return elements.compactMap { try? Stanza.parse($0) }
     }
 }
 

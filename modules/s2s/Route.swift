@@ -21,8 +21,8 @@ final class Route {
         var stanza: Stanza
         /// When it came, by the server's clock.
         let time: Duration
-        /// Its name on disk.
-        let stored: String?
+        /// What it lies on disk with.
+        let stored: StoredBatch?
         let size: Int
         /// How many streams were lost that carried it and brought no acknowledgement.
         var losses = 0

@@ -1,0 +1,27 @@
+import ServerKit
+
+/// What did not work lately, by domain, for administrators.
+struct Refusals {
+    struct Entry: Sendable {
+        let reason: String
+        /// Whether it was this server that could not, or did not want to, connect.
+        let isOurs: Bool
+        let date: Timestamp
+        var count: Int
+    }
+
+    private(set) var entries: [String: Entry] = [:]
+    private static let limit = 500
+
+    mutating func note(_ pair: DomainPair, _ reason: String, isOurs: Bool, at date: Timestamp) {
+        if entries.count >= Self.limit, entries[pair.remote] == nil,
+            let oldest = entries.min(by: { $0.value.date < $1.value.date })
+        {
+            entries[oldest.key] = nil
+        }
+        let count = (entries[pair.remote]?.count ?? 0) + 1
+        entries[pair.remote] = Entry(reason: reason, isOurs: isOurs, date: date, count: count)
+    }
+
+    mutating func forget(_ domain: String) { entries[domain] = nil }
+}
