@@ -25,7 +25,7 @@ struct options options = {
     .settle = 2, .rate = 500, .timeout = 120, .counts = "1000"};
 
 bool sending, recording;
-static int server_pids[64], server_pid_count;
+static struct processes { int ids[64], count; } server, peer;
 struct series arrivals, receipts;
 
 double now(void) {
@@ -56,20 +56,28 @@ void record(struct series *series, double seconds) {
 
 /* --- What the server costs: CPU time and memory of all its processes. --- */
 
+/* The process clock is the sum of utime and stime, but in nanoseconds: a tick of 10 ms is too coarse here. */
+static double cpu_seconds(const struct processes *processes) {
+    double sum = 0;
+    for (int i = 0; i < processes->count; i++) {
+        clockid_t clock;
+        struct timespec t;
+        if (clock_getcpuclockid(processes->ids[i], &clock) || clock_gettime(clock, &t))
+            fail(NULL, "server process %d is gone", processes->ids[i]);
+        sum += t.tv_sec + t.tv_nsec * 1e-9;
+    }
+    return sum;
+}
+
 struct snapshot snapshot(void) {
-    struct snapshot s = {.wall = now(), .delivered = delivered};
+    struct snapshot s = {
+        .wall = now(), .delivered = delivered, .server = cpu_seconds(&server), .peer = cpu_seconds(&peer)};
     struct rusage usage;
     getrusage(RUSAGE_SELF, &usage);
     s.self = usage.ru_utime.tv_sec + usage.ru_stime.tv_sec + (usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) * 1e-6;
-    for (int i = 0; i < server_pid_count; i++) {
-        /* The process clock is the sum of utime and stime, but in nanoseconds: a tick of 10 ms is too coarse here. */
-        clockid_t clock;
-        struct timespec t;
-        if (clock_getcpuclockid(server_pids[i], &clock) || clock_gettime(clock, &t))
-            fail(NULL, "server process %d is gone", server_pids[i]);
-        s.server += t.tv_sec + t.tv_nsec * 1e-9;
+    for (int i = 0; i < server.count; i++) {
         char path[64], line[1024];
-        snprintf(path, sizeof path, "/proc/%d/stat", server_pids[i]);
+        snprintf(path, sizeof path, "/proc/%d/stat", server.ids[i]);
         FILE *file = fopen(path, "r");
         if (!file || !fgets(line, sizeof line, file)) fail(NULL, "cannot read %s", path);
         fclose(file);
@@ -84,9 +92,9 @@ struct snapshot snapshot(void) {
 
 void server_memory(long *rss, long *pss) {
     *rss = *pss = 0;
-    for (int i = 0; i < server_pid_count; i++) {
+    for (int i = 0; i < server.count; i++) {
         char path[64], line[256];
-        snprintf(path, sizeof path, "/proc/%d/smaps_rollup", server_pids[i]);
+        snprintf(path, sizeof path, "/proc/%d/smaps_rollup", server.ids[i]);
         FILE *file = fopen(path, "r");
         if (!file) fail(NULL, "cannot read %s", path);
         long kib;
@@ -126,6 +134,7 @@ void print_costs(struct snapshot a, struct snapshot b, double count) {
            "\"generator_cores_busy\": %.3f", count, wall, count / wall, cpu,
            count ? cpu / count * 1e6 : 0, split > 0 ? (b.system - a.system) / split : 0, cpu / wall,
            (b.self - a.self) / wall);
+    if (peer.count) printf(", \"peer_cpu_us_each\": %.3f", count ? (b.peer - a.peer) / count * 1e6 : 0);
     print_latency("latency_ms", &arrivals);
     if (receipts.count) print_latency("ack_latency_ms", &receipts);
 }
@@ -195,6 +204,8 @@ static void verify(int users) {
 static void chat_mode(void) {
     int users = options.pairs * 2, timer = -1, turn_of = 0;
     double interval = 0, due = 0, lag = 0;
+    /* Every other user, if those of odd numbers are silent. */
+    int stride = options.one_way ? 2 : 1;
     log_in(users);
     run_for(0.5);
     sending = true;
@@ -207,7 +218,7 @@ static void chat_mode(void) {
         epoll_ctl(epoll, EPOLL_CTL_ADD, timer, &event);
         due = now() + interval;
     } else {
-        for (int i = 0; i < users; i++)
+        for (int i = 0; i < users; i += stride)
             for (int k = 0; k < options.window; k++) send_message(connections[i], now());
     }
     struct snapshot a = {0}, b;
@@ -216,7 +227,8 @@ static void chat_mode(void) {
         if (!recording && time >= begin) { recording = true; a = snapshot(); }
         for (; timer >= 0 && due <= time; due += interval) {
             if (recording && time - due > lag) lag = time - due;
-            send_message(connections[turn_of++ % users], due);
+            send_message(connections[turn_of % users], due);
+            turn_of += stride;
         }
         turn(10);
         uint64_t expirations;  /* a periodic timer runs on only when it is read */
@@ -230,6 +242,20 @@ static void chat_mode(void) {
     printf(", \"verified_messages\": %llu, \"generator_lag_ms\": %.3f", (unsigned long long)delivered, lag * 1e3);
 }
 
+static void parse_address(char *text, const char **address, int *port) {
+    char *colon = strrchr(text, ':');
+    if (!colon) fail(NULL, "%s is not ADDRESS:PORT", text);
+    *colon = 0;
+    *address = text;
+    *port = atoi(colon + 1);
+}
+
+static void parse_processes(char *text, struct processes *processes) {
+    char *saved = NULL;
+    for (char *pid = strtok_r(text, ",", &saved); pid && processes->count < 64; pid = strtok_r(NULL, ",", &saved))
+        processes->ids[processes->count++] = atoi(pid);
+}
+
 static void parse_options(int argc, char **argv) {
     static const struct option longs[] = {
         {"connect", 1, 0, 'c'}, {"domain", 1, 0, 'd'}, {"password", 1, 0, 'p'}, {"ca", 1, 0, 'a'},
@@ -238,30 +264,23 @@ static void parse_options(int argc, char **argv) {
         {"pairs", 1, 0, 'P'}, {"window", 1, 0, 'W'}, {"ack-every", 1, 0, 'A'}, {"sources", 1, 0, 'S'},
         {"seconds", 1, 0, 'T'}, {"warmup-seconds", 1, 0, 'U'}, {"settle", 1, 0, 'e'}, {"rate", 1, 0, 'r'},
         {"timeout", 1, 0, 'x'}, {"senders", 1, 0, 'N'}, {"hang-up", 0, 0, 'H'}, {"first", 1, 0, 'f'},
-        {"fill-seconds", 1, 0, 'F'}, {0}};
+        {"fill-seconds", 1, 0, 'F'}, {"peer-connect", 1, 0, 'o'}, {"peer-domain", 1, 0, 'D'},
+        {"peer-pids", 1, 0, 'I'}, {"one-way", 0, 0, '1'}, {0}};
     options.mode = argc > 1 ? argv[1] : "";
     options.rate = strcmp(options.mode, "paced") ? 0 : 500;
     for (int o; (o = getopt_long(argc - 1, argv + 1, "", longs, NULL)) != -1;) switch (o) {
-        case 'c': {
-            char *colon = strrchr(optarg, ':');
-            if (!colon) fail(NULL, "--connect ADDRESS:PORT");
-            *colon = 0;
-            options.address = optarg;
-            options.port = atoi(colon + 1);
-            break;
-        }
+        case 'c': parse_address(optarg, &options.address, &options.port); break;
+        case 'o': parse_address(optarg, &options.peer_address, &options.peer_port); break;
+        case 'D': options.peer_domain = optarg; break;
+        case '1': options.one_way = true; break;
         case 'd': options.domain = optarg; break;
         case 'p': options.password = optarg; break;
         case 'a': options.ca = optarg; break;
         case 't': options.starttls = true; break;
         case 's': options.sm = true; break;
         case 'b': options.carbons = true; break;
-        case 'i': {
-            char *saved = NULL;
-            for (char *pid = strtok_r(optarg, ",", &saved); pid && server_pid_count < 64;
-                 pid = strtok_r(NULL, ",", &saved)) server_pids[server_pid_count++] = atoi(pid);
-            break;
-        }
+        case 'i': parse_processes(optarg, &server); break;
+        case 'I': parse_processes(optarg, &peer); break;
         case 'k': options.key_file = optarg; break;
         case 'm': options.mechanism = optarg; break;
         case 'n': options.counts = optarg; break;
@@ -291,7 +310,8 @@ static void parse_options(int argc, char **argv) {
         exit(2);
     }
     if (options.window < 1 || options.window > RING || options.ack_every < 1 || options.sources < 1
-        || options.concurrency < 1 || options.pairs < 1) fail(NULL, "an option is out of bounds");
+        || options.concurrency < 1 || options.pairs < 1 || !options.peer_address != !options.peer_domain)
+        fail(NULL, "an option is out of bounds");
 }
 
 int main(int argc, char **argv) {

@@ -41,12 +41,14 @@ struct connection {
 
 struct series { double *values; size_t count, capacity; };
 
-struct snapshot { double wall, server, user, system, self; uint64_t delivered; };
+/* CPU seconds: of the server, of the one at the other end of s2s, of the generator itself. */
+struct snapshot { double wall, server, user, system, peer, self; uint64_t delivered; };
 
 struct options {
     const char *mode, *address, *domain, *password, *ca, *key_file, *mechanism, *counts;
-    int port, concurrency, warmup, pairs, window, senders, first, ack_every, sources;
-    bool starttls, sm, carbons, hang_up;
+    const char *peer_address, *peer_domain;  /* where users of odd numbers are, if not where the others are */
+    int port, peer_port, concurrency, warmup, pairs, window, senders, first, ack_every, sources;
+    bool starttls, sm, carbons, hang_up, one_way;  /* one_way: users of odd numbers are silent */
     double seconds, warmup_seconds, fill_seconds, settle, rate, timeout;
 };
 

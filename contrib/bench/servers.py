@@ -11,7 +11,8 @@ import subprocess
 import time
 from pathlib import Path
 
-DOMAIN = "bench.example"
+from names import ADDRESSES, DOMAIN, MANY, OTHER
+
 PASSWORD = "secret"
 HERE = Path(__file__).resolve().parent
 
@@ -49,15 +50,15 @@ def memory(pids):
     return rss, pss
 
 
-def free_ports(count):
-    """Ports nobody listens on, outside the range that outgoing connections are given."""
+def free_ports(count, address="127.0.0.1", below=0):
+    """Ports nobody listens on, outside the range that outgoing connections are given; `below` moves where to begin."""
     low = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
     found = []
-    for port in range(max(1024, min(low, 32768) - 4000), 65000):
+    for port in range(max(1024, min(low, 32768) - 4000 - below), 65000):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
-                probe.bind(("127.0.0.1", port))
+                probe.bind((address, port))
             except OSError:
                 continue
         found.append(port)
@@ -72,13 +73,17 @@ class Server:
     name = ""
     is_durable = False  # whether what was acknowledged has to outlive SIGKILL
     multiply_rooms = None  # makes so many stored rooms of so many
+    asks_literally = False  # whether the targets of SRV records have to be addresses (`NameServer`)
     salts_differ = False  # whether each account has its own salt, so that clients cannot share one derived key
 
-    def __init__(self, work, certificate, accounts):
-        self.folder = work / self.name
+    def __init__(self, work, certificate, accounts, domain=DOMAIN, names=None):
+        self.domain = domain
+        self.folder = work / (self.name if domain == DOMAIN else f"{self.name}-{domain}")
         self.folder.mkdir()
-        self.certificate = certificate  # folder with fullchain.pem and privkey.pem
+        self.certificate = certificate  # folder with fullchain.pem, privkey.pem, and ca.pem of who signed them
         self.accounts = accounts
+        self.names = names  # the name server, for variants with "s2s"
+        self.peer = None  # another server of the same kind, with another domain
         self.c2s, self.c2s_tls = 0, 0
         self.process = None
 
@@ -90,7 +95,7 @@ class Server:
         raise NotImplementedError
 
     def command(self, variant):
-        """Writes the configuration for a variant, a set of "sm", "carbons", "archive", "muc", "muc-archive".
+        """Writes the configuration for a variant, a set of "sm", "carbons", "archive", "muc", "muc-archive", "s2s".
 
         Returns the arguments to start with and the environment to add.
         """
@@ -106,10 +111,12 @@ class Server:
             argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.folder,
             env={**os.environ, **environment}, start_new_session=True)
         log.close()
-        for port in (self.c2s, self.c2s_tls):
+        opened = [("127.0.0.1", self.c2s), ("127.0.0.1", self.c2s_tls)]
+        opened += [self.s2s] if "s2s" in variant else []
+        for address in opened:
             while True:
                 try:
-                    socket.create_connection(("127.0.0.1", port), timeout=1).close()
+                    socket.create_connection(address, timeout=1).close()
                     break
                 except OSError:
                     pass
@@ -119,6 +126,11 @@ class Server:
                     raise BenchError(f"{self.name} opened no ports within 60 s\n{self.tail()}")
                 time.sleep(0.001)
         return time.monotonic() - started
+
+    @property
+    def s2s(self):
+        """Where other servers find it."""
+        return ADDRESSES[self.domain], self.names.s2s_port
 
     def tail(self):
         return (self.folder / "output.log").read_text(errors="replace")[-3000:]
@@ -158,10 +170,10 @@ class Martlet(Server):
     salts_differ = True
     is_durable = True
 
-    def __init__(self, work, certificate, accounts, binary, module_lines):
-        super().__init__(work, certificate, accounts)
+    def __init__(self, work, certificate, accounts, binary, module_lines, **options):
+        super().__init__(work, certificate, accounts, **options)
         self.binary, self.module_lines = binary, module_lines
-        certificates = self.folder / "certs" / DOMAIN
+        certificates = self.folder / "certs" / self.domain
         certificates.mkdir(parents=True)
         for file in ("fullchain.pem", "privkey.pem"):
             shutil.copy(certificate / file, certificates / file)
@@ -174,21 +186,27 @@ class Martlet(Server):
     def configuration(self, variant):
         # All are on by default; a plain client leaves stream management and carbons unused.
         modules = ["sm: on", "carbons: on", f"archive: {'on' if 'archive' in variant else 'off'}", *self.module_lines]
+        s2s = "s2s: off, s2s_tls: off"
+        if "s2s" in variant:
+            s2s = 's2s: "{}:{}", s2s_tls: off'.format(*self.s2s)
+            # One user writes to thousands of strangers here.
+            modules += [f"s2s: {{ authorities: {self.certificate}/ca.pem, resolver: [127.0.0.1@{self.names.port}], "
+                        "local_zones: [example] }", "brake: off"]
         rooms = f"archive: {'on' if 'muc-archive' in variant else 'off'}, message_rate: unlimited, presence_rate: unlimited"
         path = self.folder / "martlet.yaml"
         path.write_text(f"data_directory: {self.folder}/data\n"
                         f"certificates: {self.folder}/certs\n"
-                        f"hosts: {{ {DOMAIN}: {{}} }}\n"
+                        f"hosts: {{ {self.domain}: {{}} }}\n"
                         + (f"components: {{ conference.{DOMAIN}: {{ module: muc, max_rooms: 100000, {rooms} }} }}\n"
                            if "muc" in variant else "") +
                         f'listen: {{ c2s: "127.0.0.1:{self.c2s}", c2s_tls: "127.0.0.1:{self.c2s_tls}", '
-                        f's2s: off, s2s_tls: off }}\n'
+                        f'{s2s} }}\n'
                         "modules:\n" + "".join(f"  {line}\n" for line in modules))
         return path
 
     def create_accounts(self):
         accounts = self.folder / "accounts.txt"
-        accounts.write_text("".join(f"u{i}@{DOMAIN} {PASSWORD}\n" for i in range(self.accounts)))
+        accounts.write_text("".join(f"u{i}@{self.domain} {PASSWORD}\n" for i in range(self.accounts)))
         self.c2s, self.c2s_tls = free_ports(2)
         result = subprocess.run(
             [self.binary, "user", "import", accounts, "--config", self.configuration(set())],
@@ -237,7 +255,7 @@ class Prosody(Server):
 
     def create_accounts(self):
         """Writes the account files directly (one salt for all): prosodyctl takes a process for each account."""
-        folder = self.folder / "data" / DOMAIN.replace(".", "%2e") / "accounts"
+        folder = self.folder / "data" / self.domain.replace(".", "%2e") / "accounts"
         folder.mkdir(parents=True)
         hash_name, salt, iterations = self.hash.replace("-", "").lower(), "c0ffee00-bench", 10000
         salted = hashlib.pbkdf2_hmac(hash_name, PASSWORD.encode(), salt.encode(), iterations)
@@ -252,6 +270,20 @@ class Prosody(Server):
         modules = ["roster", "saslauth", "tls", "disco"]
         modules += [module for part, module in (("sm", "smacks"), ("carbons", "carbons"), ("archive", "mam"))
                     if part in variant]
+        s2s = 'modules_disabled = { "s2s" }'
+        if "s2s" in variant:
+            modules += ["s2s_bidi", "bench_names"]
+            addresses = " ".join(f'["{domain}"] = "{address}";' for domain, address in ADDRESSES.items())
+            s2s = f"""
+s2s_interfaces = {{ "{self.s2s[0]}" }}
+s2s_ports = {{ {self.s2s[1]} }}
+s2s_secure_auth = true
+use_ipv6 = false
+plugin_paths = {{ "{HERE}" }}
+bench_addresses = {{ {addresses} }}
+bench_zone = ".{DOMAIN}"
+bench_many = "{MANY}"
+bench_port = {self.s2s[1]}"""
         path = self.folder / "prosody.cfg.lua"
         path.write_text(f"""
 run_as_root = true
@@ -264,13 +296,13 @@ interfaces = {{ "127.0.0.1" }}
 c2s_ports = {{ {self.c2s} }}
 c2s_direct_tls_ports = {{ {self.c2s_tls} }}
 modules_enabled = {{ {", ".join(f'"{module}"' for module in modules)} }}
-modules_disabled = {{ "s2s" }}
+{s2s}
 authentication = "internal_hashed"
 password_hash = "{self.hash}"
 c2s_require_encryption = true
-ssl = {{ certificate = "{self.certificate}/fullchain.pem"; key = "{self.certificate}/privkey.pem" }}
+ssl = {{ certificate = "{self.certificate}/fullchain.pem"; key = "{self.certificate}/privkey.pem"; cafile = "{self.certificate}/ca.pem" }}
 c2s_direct_tls_ssl = ssl
-VirtualHost "{DOMAIN}"
+VirtualHost "{self.domain}"
 """ + (f"""
 Component "conference.{DOMAIN}" "muc"
 modules_enabled = {{ {'"muc_mam"' if "muc-archive" in variant else ''} }}
@@ -280,6 +312,7 @@ modules_enabled = {{ {'"muc_mam"' if "muc-archive" in variant else ''} }}
 
 class Ejabberd(Server):
     name = "ejabberd"
+    asks_literally = True
 
     def version(self):
         result = subprocess.run(["dpkg-query", "-W", "-f", "${Version}", "ejabberd"], capture_output=True, text=True)
@@ -305,9 +338,24 @@ class Ejabberd(Server):
                         f"{', mam: true' if 'muc-archive' in variant else ''}}}}}"]
         if variant & {"archive", "muc-archive"}:
             modules += [f"mod_mam: {{default: {'always' if 'archive' in variant else 'never'}}}"]
+        s2s, resolver = "", {}
+        if "s2s" in variant:
+            s2s = f"""
+  -
+    port: {self.s2s[1]}
+    ip: "{self.s2s[0]}"
+    module: ejabberd_s2s_in
+    max_stanza_size: 262144
+    backlog: 4096
+s2s_use_starttls: required"""
+            names = self.folder / "inetrc"
+            # Without the first line the machine's resolver takes the place of ours.
+            names.write_text('{resolv_conf, ""}.\n{lookup, [file, dns]}.\n'
+                             f"{{nameserver, {{127,0,0,1}}, {self.names.port}}}.\n")
+            resolver = {"ERL_INETRC": str(names)}
         config = self.folder / "ejabberd.yml"
         config.write_text(f"""
-hosts: ["{DOMAIN}"]
+hosts: ["{self.domain}"]
 loglevel: warning
 certfiles: ["{pem}"]
 ca_file: "{self.certificate}/ca.pem"
@@ -321,7 +369,7 @@ listen:
     starttls_required: true
   -
     port: {self.c2s_tls}{listener}
-    tls: true
+    tls: true{s2s}
 modules:
 """ + "".join(f"  {module}\n" for module in modules))
         libraries = sorted(Path("/usr/lib").glob("*/ejabberd-*/ebin"))
@@ -333,7 +381,7 @@ modules:
             argv += ["-eval", evaluate]
         return argv, {"ERL_LIBS": str(libraries[0].parents[1]), "EJABBERD_CONFIG_PATH": str(config),
                       "EJABBERD_LOG_PATH": str(self.folder / "ejabberd.log"), "HOME": str(self.folder),
-                      "ERL_MAX_PORTS": "32000", "ERL_CRASH_DUMP": str(self.folder / "erl_crash.dump")}
+                      "ERL_MAX_PORTS": "32000", "ERL_CRASH_DUMP": str(self.folder / "erl_crash.dump"), **resolver}
 
     def create_accounts(self):
         """Registers one account and copies its record: hashing for each would take minutes."""
@@ -341,7 +389,7 @@ modules:
         argv, environment = self.erl(
             "ejabberd:start(), (fun Wait() -> case whereis(ejabberd_auth) of undefined -> timer:sleep(100), Wait();"
             " _ -> timer:sleep(1000) end end)(),"
-            f'ok = ejabberd_auth:try_register(<<"u0">>, <<"{DOMAIN}">>, <<"{PASSWORD}">>),'
+            f'ok = ejabberd_auth:try_register(<<"u0">>, <<"{self.domain}">>, <<"{PASSWORD}">>),'
             "[P | _] = [X || K <- mnesia:dirty_all_keys(passwd), X <- mnesia:dirty_read(passwd, K)],"
             'Put = fun(I) -> N = list_to_binary("u" ++ integer_to_list(I)),'
             " S = element(2, P), mnesia:dirty_write(setelement(2, P, setelement(1, S, N))) end,"
@@ -357,15 +405,23 @@ modules:
 
 
 def make_certificates(folder):
-    """A throw-away CA and a P-256 certificate for the domain."""
+    """A throw-away CA, and P-256 certificates: for the domain in the folder itself, for the other server in `other`,
+    for the many domains in `many`."""
     folder.mkdir()
-    script = f"""set -e
+    script = """set -e
 openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj '/CN=Benchmark CA' \
     -keyout ca.key -out ca.pem
-openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj '/CN={DOMAIN}' -keyout privkey.pem -out leaf.csr
-printf 'subjectAltName=DNS:{DOMAIN}\\nextendedKeyUsage=serverAuth,clientAuth\\n' > extensions
-openssl x509 -req -in leaf.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile extensions -out leaf.pem
-cat leaf.pem ca.pem > fullchain.pem"""
+issue() {
+    mkdir -p "$1"
+    openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj "/CN=$2" -keyout "$1/privkey.pem" -out leaf.csr
+    printf "subjectAltName=DNS:$2\\nextendedKeyUsage=serverAuth,clientAuth\\n" > extensions
+    openssl x509 -req -in leaf.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile extensions -out leaf.pem
+    cat leaf.pem ca.pem > "$1/fullchain.pem"
+    [ "$1" = . ] || cp ca.pem "$1"
+}
+""" + f"""issue . {DOMAIN}
+issue other {OTHER}
+issue many '*.{DOMAIN}'"""
     result = subprocess.run(["sh", "-c", script], cwd=folder, capture_output=True, text=True, timeout=60)
     if result.returncode:
         raise BenchError(f"openssl failed\n{result.stderr}")

@@ -43,6 +43,13 @@ const char *state_name(const struct connection *c) {
     return names[c->state];
 }
 
+/* Where a user is at home: with a peer, those of odd numbers are there, and so every pair has an end on each server. */
+static bool is_remote(const struct connection *c) { return options.peer_domain && c->index & 1; }
+
+static const char *domain(const struct connection *c) { return is_remote(c) ? options.peer_domain : options.domain; }
+
+static bool is_silent(const struct connection *c) { return options.one_way && c->index & 1; }
+
 static void append(struct buffer *b, const char *data, size_t length) {
     if (b->length + length > b->capacity) {
         b->capacity = (b->length + length) * 2;
@@ -75,7 +82,7 @@ void say(struct connection *c, const char *format, ...) {
 static void open_stream(struct connection *c) {
     c->depth = 0;
     say(c, "<?xml version='1.0'?><stream:stream to='%s' version='1.0' xmlns='jabber:client' "
-        "xmlns:stream='http://etherx.jabber.org/streams'>", options.domain);
+        "xmlns:stream='http://etherx.jabber.org/streams'>", domain(c));
 }
 
 static void flush(struct connection *c) {
@@ -206,7 +213,7 @@ void send_message(struct connection *c, double due) {
     c->stamps[c->sent % RING] = due;
     say(c, "<message to='u%d@%s' id='%s' type='chat'>%s<active xmlns='http://jabber.org/protocol/chatstates'/>"
         "<request xmlns='urn:xmpp:receipts'/><origin-id xmlns='urn:xmpp:sid:0' id='%s'/></message>",
-        partner->index, options.domain, id, body, id);
+        partner->index, domain(partner), id, body, id);
     c->ordinals[c->sent++ % RING] = c->stanzas_out;
     if (options.sm && c->sent % options.ack_every == 0) say(c, "<r xmlns='" SM "'/>");
 }
@@ -256,7 +263,7 @@ static void received_message(struct connection *c, const char *stanza) {
     delivered++;
     double time = now();
     if (recording) record(&arrivals, time - sender->stamps[sequence % RING]);
-    if (sending && options.rate == 0)
+    if (sending && options.rate == 0 && !is_silent(sender))
         while (sender->sent - c->expected < (uint64_t)options.window) send_message(sender, time);
 }
 
@@ -265,8 +272,8 @@ static void received_message(struct connection *c, const char *stanza) {
 static void start_tls(struct connection *c) {
     c->ssl = SSL_new(tls);
     SSL_set_fd(c->ssl, c->fd);
-    SSL_set_tlsext_host_name(c->ssl, options.domain);
-    SSL_set1_host(c->ssl, options.domain);
+    SSL_set_tlsext_host_name(c->ssl, domain(c));
+    SSL_set1_host(c->ssl, domain(c));
     SSL_set_connect_state(c->ssl);
     c->state = HANDSHAKE;
 }
@@ -509,8 +516,8 @@ static void connect_user(int index) {
     /* Many source addresses: neither ports nor a server's limit of connections per address run short. */
     struct sockaddr_in from = {.sin_family = AF_INET,
                                .sin_addr.s_addr = htonl(0x7f000101 + (uint32_t)(index % options.sources))};
-    struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(options.port)};
-    inet_pton(AF_INET, options.address, &to.sin_addr);
+    struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(is_remote(c) ? options.peer_port : options.port)};
+    inet_pton(AF_INET, is_remote(c) ? options.peer_address : options.address, &to.sin_addr);
     if (bind(c->fd, (struct sockaddr *)&from, sizeof from)) fail(c, "cannot bind: %s", strerror(errno));
     if (connect(c->fd, (struct sockaddr *)&to, sizeof to) && errno != EINPROGRESS)
         fail(c, "cannot connect: %s", strerror(errno));
