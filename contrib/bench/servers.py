@@ -95,7 +95,8 @@ class Server:
         raise NotImplementedError
 
     def command(self, variant):
-        """Writes the configuration for a variant, a set of "sm", "carbons", "archive", "muc", "muc-archive", "s2s".
+        """Writes the configuration for a variant, a set of "sm", "carbons", "archive", "muc", "muc-archive", "s2s", and
+        with the last "domains", for many others, and "volatile", without a copy on disk of what is sent to them.
 
         Returns the arguments to start with and the environment to add.
         """
@@ -189,9 +190,11 @@ class Martlet(Server):
         s2s = "s2s: off, s2s_tls: off"
         if "s2s" in variant:
             s2s = 's2s: "{}:{}", s2s_tls: off'.format(*self.s2s)
-            # One user writes to thousands of strangers here.
             modules += [f"s2s: {{ authorities: {self.certificate}/ca.pem, resolver: [127.0.0.1@{self.names.port}], "
-                        "local_zones: [example] }", "brake: off"]
+                        "local_zones: [example], queue_length: 100000"
+                        f"{', keep_queues: false' if 'volatile' in variant else ''} }}"]
+            # One user writes to thousands of strangers there.
+            modules += ["brake: off"] if "domains" in variant else []
         rooms = f"archive: {'on' if 'muc-archive' in variant else 'off'}, message_rate: unlimited, presence_rate: unlimited"
         path = self.folder / "martlet.yaml"
         path.write_text(f"data_directory: {self.folder}/data\n"
