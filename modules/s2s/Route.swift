@@ -77,7 +77,8 @@ final class Route {
             return federation.bounce(stanza, failure.error)
         }
         let size = stanza.estimatedSize
-        guard queue.count < federation.options.queueLength, federation.queued < Self.totalLimit,
+        // What a peer has and did not acknowledge yet does not wait; its bytes count all the same.
+        guard queue.count - sent < federation.options.queueLength, federation.queued < Self.totalLimit,
             self.size + size <= federation.options.queueSize
         else {
             return federation.bounce(
