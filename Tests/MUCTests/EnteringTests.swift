@@ -100,6 +100,25 @@ import Testing
         }
     }
 
+    @Test("Clients that a crash left behind make place for those that come back under other names")
+    func clientsAfterCrash() async throws {
+        try await playRooms("max_clients: 2") { stage in
+            for number in 1...2 {
+                let hag = try await stage.enter("hag66@montague.example/\(number)")
+                if number == 1 {
+                    try await hag.makesRoom(as: "thirdwitch")
+                } else {
+                    try await hag.enters(as: "thirdwitch")
+                }
+            }
+            for round in 1...3 {
+                try await stage.crash()
+                let hag = try await stage.enter("hag66@montague.example/again\(round)")
+                try await hag.enters(as: "thirdwitch")
+            }
+        }
+    }
+
     @Test("What is said reaches everybody, with the id it had, and a newcomer as history (§7.4, §7.2.13)")
     func talk() async throws {
         try await playRooms { stage in

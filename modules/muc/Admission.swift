@@ -15,6 +15,7 @@ struct Admission: RoomFeature {
                 // Each client costs the room as much as another occupant.
                 let most = rooms.options.maxClients
                 guard room.session(event.jid) == nil, room.clientCount(of: event.jid.bare) >= most else { return .pass }
+                if room.makePlace(for: event.jid.bare) { return .pass }
                 return .bounce(.resourceConstraint("You are in this room with \(most) clients already."))
             }
             // XEP-0045 §7.2.6.
@@ -44,5 +45,23 @@ struct Admission: RoomFeature {
             // XEP-0045 §7.4: visitors have no voice.
             event.occupant.role >= .participant ? .pass : .bounce(.forbidden)
         }
+    }
+}
+
+extension Room {
+    /// Lets go of a client of an account that may be gone in favour of another one: who connects anew again and again
+    /// leaves some behind.
+    ///
+    /// - Returns: whether there was one. If not, clients elsewhere are asked whether they are there.
+    fileprivate func makePlace(for account: JID) -> Bool {
+        let own = sessions.filter { $0.jid.bare == account }
+        if let doubtful = own.first(where: \.isUnverified) {
+            loseConnection(of: doubtful)
+            return true
+        }
+        for session in own {
+            if case .elsewhere = service.whereabouts(of: session.jid, in: self) { probe(session) }
+        }
+        return false
     }
 }
