@@ -13,6 +13,7 @@ final class QueueStore {
     /// What came in this turn.
     private var unwritten: [DomainPair: StoredBatch] = [:]
     private var isDue = false
+    private var isWriteDue = false
     /// What was written in this run before the rest was read; nil once it was.
     private var fresh: Set<String>? = []
 
@@ -36,10 +37,15 @@ final class QueueStore {
             && (message.has("body") || !message.isOnlyState)
     }
 
-    /// Writes a stanza that is worth it, together with what else comes for the pair in this turn.
+    /// How long what is on its way may take to be acknowledged before it is written.
+    private static let patience = Duration.milliseconds(20)
+
+    /// Keeps a stanza that is worth it, together with what else comes for the pair in this turn, or in the next few if it
+    /// is on its way: what the peer acknowledges at once needs no disk. Its sender learns that it was taken when the peer
+    /// or the disk has it, whichever comes first.
     ///
     /// - Returns: what it is written with.
-    func keep(_ stanza: Stanza, for pair: DomainPair) -> StoredBatch? {
+    func keep(_ stanza: Stanza, for pair: DomainPair, isOnItsWay: Bool) -> StoredBatch? {
         guard federation.options.keepsQueues, isPrecious(stanza) else { return nil }
         let batch: StoredBatch
         if let begun = unwritten[pair] {
@@ -49,25 +55,43 @@ final class QueueStore {
             batch = StoredBatch(id: ids.make(at: now), time: now)
             fresh?.insert(batch.id)
             unwritten[pair] = batch
-            if unwritten.count == 1 { ServerActor.enqueue { self.write() } }
+            if isOnItsWay {
+                writeAllSoon()
+            } else {
+                ServerActor.enqueue { self.write(batch, for: pair) }
+            }
         }
         batch.add(stanza, federation.server.router.fence)
         return batch
     }
 
-    /// Writes what has come in this turn. Whoever sent it is told that it was taken when that is on disk.
-    private func write() {
-        let batches = unwritten
-        unwritten = [:]
-        for (pair, batch) in batches {
-            // What was acknowledged meanwhile needs no disk.
-            if batch.remaining > 0 {
-                let item = NewArchiveItem(id: batch.id, time: batch.time.microseconds, value: batch.bytes)
-                track(batch.fences[...]) { self.store(pair.local).append(item, to: pair.remote) }
-                batch.isWritten = true
-            }
-            batch.close()
+    /// Writes a batch, unless that was done before. Whoever sent it is told that it was taken when that is on disk.
+    private func write(_ batch: StoredBatch, for pair: DomainPair) {
+        guard unwritten[pair] === batch else { return }
+        unwritten[pair] = nil
+        // What was acknowledged meanwhile needs no disk.
+        if batch.remaining > 0 {
+            let item = NewArchiveItem(id: batch.id, time: batch.time.microseconds, value: batch.bytes)
+            track(batch.fences[...]) { self.store(pair.local).append(item, to: pair.remote) }
+            batch.isWritten = true
         }
+        batch.close()
+    }
+
+    /// All at the same moment: whoever writes to many domains without a pause has its acknowledgement then.
+    private func writeAllSoon() {
+        guard !isWriteDue else { return }
+        isWriteDue = true
+        federation.server.clock.after(Self.patience) { [weak self] in
+            guard let self else { return }
+            self.isWriteDue = false
+            for pair in Array(self.unwritten.keys) { self.write(pair) }
+        }
+    }
+
+    /// Writes all that waits for a pair: its stream is lost.
+    func write(_ pair: DomainPair) {
+        if let batch = unwritten[pair] { write(batch, for: pair) }
     }
 
     /// Counts what `body` writes as caused by all of them.
@@ -79,7 +103,8 @@ final class QueueStore {
     /// One stanza of a batch is done with.
     func forget(_ batch: StoredBatch, for pair: DomainPair) {
         batch.remaining -= 1
-        guard batch.remaining == 0, batch.isWritten else { return }
+        guard batch.remaining == 0 else { return }
+        guard batch.isWritten else { return write(batch, for: pair) }
         done[pair, default: []].append(batch.id)
         doneCount += 1
         if doneCount >= 200 { return flush() }
@@ -90,7 +115,7 @@ final class QueueStore {
 
     /// Deletes all that is done with.
     func flush() {
-        if !unwritten.isEmpty { write() }
+        for pair in Array(unwritten.keys) { write(pair) }
         isDue = false
         doneCount = 0
         for (pair, ids) in done { store(pair.local).delete(ids, of: pair.remote) }

@@ -84,7 +84,7 @@ final class Route {
             return federation.bounce(
                 stanza, .resourceConstraint("Too much waits to be sent to \(pair.remote)."))
         }
-        let stored = federation.store.keep(stanza, for: pair)
+        let stored = federation.store.keep(stanza, for: pair, isOnItsWay: stream?.acknowledgements.isReliable == true)
         append(Item(stanza: stanza, time: now, stored: stored, size: size))
     }
 
@@ -205,6 +205,7 @@ final class Route {
     func lost(_ stream: ServerStream, _ reason: String) {
         guard case .open(let current) = state, current === stream else { return }
         state = .idle
+        federation.store.write(pair)
         // Of a request that was sent nobody knows whether it was carried out: it is not sent twice. Nor is what costs
         // one stream after the other: a peer may end them because of it.
         var undecided = Array(queue.prefix(sent))
@@ -264,7 +265,9 @@ final class Route {
         size = queue.reduce(0) { $0 + $1.size }
         sent = 0
         if isOver { wantsReturn = false }
-        retry(after: pause)
+        // Whoever waits is told when its time is over, and not long after.
+        let left = federation.options.patience - (now - (failingSince ?? now))
+        retry(after: isOver || queue.isEmpty ? pause : min(pause, max(left, .seconds(1))))
         giveUp(Array(refused), failure.error)
     }
 

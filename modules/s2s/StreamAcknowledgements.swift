@@ -159,10 +159,11 @@ final class StreamAcknowledgements {
     private func ask() {
         guard askedFor == nil else { return }
         let limit = usesStreamManagement ? Self.unaskedLimit : Self.unpingedLimit
-        if let lastAskedAt, clock.now - lastAskedAt < Self.pause, waiting.count < limit {
+        let pause = usesStreamManagement ? Self.pause : Self.pauseOfPings
+        if let lastAskedAt, clock.now - lastAskedAt < pause, waiting.count < limit {
             guard !isAskedLater else { return }
             isAskedLater = true
-            clock.after(Self.pause) { [weak self] in
+            clock.after(pause) { [weak self] in
                 guard let self else { return }
                 self.isAskedLater = false
                 if !self.waiting.isEmpty, self.askedFor == nil { self.askNow() }
@@ -179,8 +180,9 @@ final class StreamAcknowledgements {
 
     /// Stanzas after which the peer is asked in any case.
     private static let unaskedLimit = 100
-    /// Between two questions, where much is going on.
-    private static let pause = Duration.milliseconds(250)
+    /// Between two questions, where much is going on: a question costs less than to write what was not answered for.
+    private static let pause = Duration.milliseconds(10)
+    private static let pauseOfPings = Duration.milliseconds(250)
     private static let unpingedLimit = 500
     /// How long a peer may take to answer.
     private static let patience = Duration.seconds(60)
