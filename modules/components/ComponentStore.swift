@@ -6,15 +6,15 @@ final class ComponentStore {
     private let store: ArchiveStore<[UInt8]>
     private let clock: any ServerClock
     private var ids = StanzaIDMaker()
-    /// What has gone and is not deleted yet.
-    private var done: [String] = []
-    private var isDue = false
+    /// What has gone.
+    private let done: GatheredDeletion
 
     private static let owner = "queue"
 
     init(_ host: ModuleHost) {
         store = host.rawArchive("component-queue")
         clock = host.clock
+        done = GatheredDeletion(from: store, of: Self.owner, clock: host.clock)
     }
 
     /// Writes a stanza.
@@ -37,21 +37,10 @@ final class ComponentStore {
     }
 
     /// Deletes it, together with others.
-    func forget(_ id: String) {
-        done.append(id)
-        if done.count >= 200 { return flush() }
-        guard !isDue else { return }
-        isDue = true
-        clock.after(.milliseconds(500)) { [weak self] in self?.flush() }
-    }
+    func forget(_ id: String) { done.delete(id) }
 
     /// Deletes all that has gone.
-    func flush() {
-        isDue = false
-        guard !done.isEmpty else { return }
-        store.delete(done, of: Self.owner)
-        done = []
-    }
+    func flush() { done.flush() }
 
     /// What an earlier run of the server left. Its time begins anew: the component could not connect meanwhile.
     func load() async throws -> [ComponentQueue.Item] {

@@ -5,27 +5,35 @@ import ServerKit
 @ServerActor
 final class QueueStore {
     private unowned let federation: Federation
-    private var stores: [String: ArchiveStore<[UInt8]>] = [:]
+    /// By the domain here.
+    private var shelves: [String: Shelf] = [:]
     private var ids = StanzaIDMaker()
-    /// What was acknowledged and not deleted yet.
-    private var done: [DomainPair: [String]] = [:]
-    private var doneCount = 0
-    /// What came in this turn.
+    /// What came in this turn, or in the last few.
     private var unwritten: [DomainPair: StoredBatch] = [:]
-    private var isDue = false
     private var isWriteDue = false
     /// What was written in this run before the rest was read; nil once it was.
     private var fresh: Set<String>? = []
+
+    /// Everything from one domain is one archive: what is left there is found without looking at all who have anything.
+    private struct Shelf {
+        /// No account can have this name. RFC 7622 §3.3.1
+        static let owner = "@queue"
+        let store: ArchiveStore<[UInt8]>
+        /// What was acknowledged.
+        let done: GatheredDeletion
+    }
 
     init(_ federation: Federation) {
         self.federation = federation
     }
 
-    private func store(_ host: String) -> ArchiveStore<[UInt8]> {
-        if let store = stores[host] { return store }
-        let store = federation.server.storage.rawArchive("outgoing", on: host)
-        stores[host] = store
-        return store
+    private func shelf(_ host: String) -> Shelf {
+        if let shelf = shelves[host] { return shelf }
+        let server = federation.server
+        let store = server.storage.rawArchive("outgoing", on: host)
+        let shelf = Shelf(store: store, done: GatheredDeletion(from: store, of: Shelf.owner, clock: server.clock))
+        shelves[host] = shelf
+        return shelf
     }
 
     /// Whether losing a stanza would lose something that its sender believes to be sent.
@@ -52,7 +60,7 @@ final class QueueStore {
             batch = begun
         } else {
             let now = federation.server.clock.date
-            batch = StoredBatch(id: ids.make(at: now), time: now)
+            batch = StoredBatch(id: ids.make(at: now), time: now, to: pair.remote)
             fresh?.insert(batch.id)
             unwritten[pair] = batch
             if isOnItsWay {
@@ -72,7 +80,7 @@ final class QueueStore {
         // What was acknowledged meanwhile needs no disk.
         if batch.remaining > 0 {
             let item = NewArchiveItem(id: batch.id, time: batch.time.microseconds, value: batch.bytes)
-            track(batch.fences[...]) { self.store(pair.local).append(item, to: pair.remote) }
+            track(batch.fences[...]) { self.shelf(pair.local).store.append(item, to: Shelf.owner) }
             batch.isWritten = true
         }
         batch.close()
@@ -105,55 +113,38 @@ final class QueueStore {
         batch.remaining -= 1
         guard batch.remaining == 0 else { return }
         guard batch.isWritten else { return write(batch, for: pair) }
-        done[pair, default: []].append(batch.id)
-        doneCount += 1
-        if doneCount >= 200 { return flush() }
-        guard !isDue else { return }
-        isDue = true
-        federation.server.clock.after(.milliseconds(500)) { [weak self] in self?.flush() }
+        shelf(pair.local).done.delete(batch.id)
     }
 
-    /// Deletes all that is done with.
+    /// Writes what waits, and deletes all that is done with.
     func flush() {
         for pair in Array(unwritten.keys) { write(pair) }
-        isDue = false
-        doneCount = 0
-        for (pair, ids) in done { store(pair.local).delete(ids, of: pair.remote) }
-        done = [:]
+        for shelf in shelves.values { shelf.done.flush() }
     }
 
     /// All has been read that earlier runs left.
     func endLoading() { fresh = nil }
 
     /// What earlier runs of the server left for other domains, by pair.
-    func load(_ host: String) async throws -> [(pair: DomainPair, items: [Route.Item])] {
-        let store = store(host)
+    func load(_ host: String) async throws -> [DomainPair: [Route.Item]] {
+        let store = shelf(host).store
         let clock = federation.server.clock
-        var found: [(DomainPair, [Route.Item])] = []
-        var after: String?
-        while true {
-            let owners = try await store.owners(after: after, limit: 100)
-            guard let last = owners.last else { return found }
-            after = last
-            for owner in owners {
-                var items: [Route.Item] = []
-                for item in try await store.items(of: owner) where fresh?.contains(item.id) != true {
-                    guard let stanzas = StoredBatch.stanzas(in: item.value), !stanzas.isEmpty else {
-                        store.delete(item.id, of: owner)
-                        continue
-                    }
-                    let batch = StoredBatch(stored: item.id, count: stanzas.count)
-                    let age = clock.date.microseconds - item.time
-                    for stanza in stanzas {
-                        items.append(
-                            Route.Item(
-                                stanza: stanza, time: clock.now - .microseconds(max(0, age)), stored: batch,
-                                size: stanza.estimatedSize))
-                    }
-                }
-                if !items.isEmpty { found.append((DomainPair(local: host, remote: owner), items)) }
+        var found: [DomainPair: [Route.Item]] = [:]
+        for item in try await store.items(of: Shelf.owner) where fresh?.contains(item.id) != true {
+            guard let (remote, stanzas) = StoredBatch.read(item.value) else {
+                store.delete(item.id, of: Shelf.owner)
+                continue
+            }
+            let batch = StoredBatch(stored: item.id, count: stanzas.count)
+            let age = clock.date.microseconds - item.time
+            for stanza in stanzas {
+                found[DomainPair(local: host, remote: remote), default: []].append(
+                    Route.Item(
+                        stanza: stanza, time: clock.now - .microseconds(max(0, age)), stored: batch,
+                        size: stanza.estimatedSize))
             }
         }
+        return found
     }
 }
 
@@ -169,10 +160,12 @@ final class StoredBatch {
     private(set) var fences: [DurabilityFence] = []
     private var writer = XMLWriter()
 
-    init(id: String, time: Timestamp) {
+    init(id: String, time: Timestamp, to remote: String) {
         self.id = id
         self.time = time
-        writer.raw("<queue xmlns='jabber:client'>")
+        writer.raw("<queue xmlns='jabber:client'")
+        writer.attribute("to", remote)
+        writer.raw(">")
     }
 
     /// One that was read.
@@ -201,11 +194,11 @@ final class StoredBatch {
         writer = XMLWriter()
     }
 
-    /// The stanzas of a row; nil when it cannot be read.
-    nonisolated static func stanzas(in bytes: [UInt8]) -> [Stanza]? {
-        guard let element = try? Element.parse(bytes) else { return nil }
-        let elements = element.name == "queue" ? Array(element.children) : [element]
-        return elements.compactMap { try? Stanza.parse($0) }
+    /// The domain and the stanzas of a row; nil when it cannot be read.
+    nonisolated static func read(_ bytes: [UInt8]) -> (remote: String, stanzas: [Stanza])? {
+        guard let element = try? Element.parse(bytes), let remote = element["to"] else { return nil }
+        let stanzas = element.children.compactMap { try? Stanza.parse($0) }
+        return stanzas.isEmpty ? nil : (remote, stanzas)
     }
 }
 
