@@ -42,7 +42,7 @@ final class ClientToServer: Module {
 
     private var options: Options
     private var streams: [ObjectIdentifier: ClientStream] = [:]
-    private var perNetwork: [PeerNetwork: Int] = [:]
+    private var counts = ConnectionCounts()
     private var ports: ServicePorts?
     private var facade: ModuleHost?
 
@@ -83,17 +83,15 @@ final class ClientToServer: Module {
         // RFC 7301 through XEP-0368 §3: clients name what they speak.
         let directTLS = try TLSServer(server.identities, applicationProtocols: ["xmpp-client"])
         try await ports?.match([
-            .init("c2s") { self.accept($0, server) }, .init("c2s_tls", directTLS: directTLS) { self.accept($0, server) },
+            .init("c2s") { self.accept($0, server) },
+            .init("c2s_tls", directTLS: directTLS) { self.accept($0, server) },
         ])
     }
 
     private func accept(_ transport: any StreamTransport, _ server: Server) -> ClientStream? {
         guard facade != nil else { return nil }
         let network = PeerNetwork(transport.peerAddress)
-        if let network {
-            guard perNetwork[network, default: 0] < options.perAddress else { return nil }
-            perNetwork[network, default: 0] += 1
-        }
+        guard counts.add(network, limit: options.perAddress) else { return nil }
         let stream = ClientStream(server: server, transport: transport)
         let id = ObjectIdentifier(stream)
         streams[id] = stream
@@ -103,9 +101,7 @@ final class ClientToServer: Module {
 
     private func forget(_ id: ObjectIdentifier, _ network: PeerNetwork?) {
         streams[id] = nil
-        guard let network else { return }
-        let count = perNetwork[network, default: 1] - 1
-        perNetwork[network] = count > 0 ? count : nil
+        counts.remove(network)
     }
 
     /// RFC 6120 §4.9.3.5. Streams with a resource ended with their account; these have none yet.

@@ -50,7 +50,7 @@ final class ComponentPort: Module {
 
     private(set) var options: Options
     private var streams: [ObjectIdentifier: ComponentStream] = [:]
-    private var perNetwork: [PeerNetwork: Int] = [:]
+    private var counts = ConnectionCounts()
     private var attempts: [Attempt: TokenBucket] = [:]
     private var ports: ServicePorts?
     private var facade: ModuleHost?
@@ -98,10 +98,7 @@ final class ComponentPort: Module {
     private func accept(_ transport: any StreamTransport) -> ComponentStream? {
         guard let facade else { return nil }
         let network = PeerNetwork(transport.peerAddress)
-        if let network {
-            guard perNetwork[network, default: 0] < options.perAddress else { return nil }
-            perNetwork[network, default: 0] += 1
-        }
+        guard counts.add(network, limit: options.perAddress) else { return nil }
         let stream = ComponentStream(self, server: facade.server, log: facade.log, transport: transport)
         let id = ObjectIdentifier(stream)
         streams[id] = stream
@@ -111,9 +108,7 @@ final class ComponentPort: Module {
 
     private func forget(_ id: ObjectIdentifier, _ network: PeerNetwork?) {
         streams[id] = nil
-        guard let network else { return }
-        let count = perNetwork[network, default: 1] - 1
-        perNetwork[network] = count > 0 ? count : nil
+        counts.remove(network)
     }
 
     private func endAll() {

@@ -25,10 +25,7 @@ final class ComponentStream: StreamEndpoint {
     private var id = ""
     private var domain: (any ExternalDomain)?
     private var headerWasSent = false
-    private var isThrottled = false
-    private var waitsForStorage = false
-    private var isReading = true
-    private var flow = TokenBucket()
+    private let pace: ReadingPace
     private var onEnd: [@ServerActor () -> Void] = []
 
     init(_ port: ComponentPort, server: Server, log: Logger, transport: any StreamTransport) {
@@ -37,6 +34,7 @@ final class ComponentStream: StreamEndpoint {
         self.transport = transport
         baseLog = log
         fence = DurabilityFence(storage: server.storage)
+        pace = ReadingPace(server: server, transport: transport)
         reader = StreamReader(pool: server.parsers, limits: port.options.limits.unauthenticated)
         startedAt = server.clock.now
         lastReceived = startedAt
@@ -64,14 +62,15 @@ final class ComponentStream: StreamEndpoint {
     func receive(_ bytes: UnsafeRawBufferPointer) {
         guard phase != .closed else { return }
         lastReceived = server.clock.now
-        throttle(bytes.count)
+        let limits = port.options.limits
+        pace.count(bytes.count, limit: isOpen ? limits.rate : limits.rateBeforeLogin)
         trace("in", bytes)
         do throws(StreamError) {
             try reader.read(bytes) { event throws(StreamError) in try handle(event) }
         } catch {
             close(error)
         }
-        if server.storage.isBehind { waitForStorage() }
+        pace.keepPaceWithStorage()
     }
 
     func secured() {}
@@ -79,39 +78,6 @@ final class ComponentStream: StreamEndpoint {
     func connectionLost(_ reason: String) {
         let log = self.log
         if finish() { log.info("Component gone", metadata: ["reason": "\(reason)"]) }
-    }
-
-    private func throttle(_ count: Int) {
-        let limits = port.options.limits
-        guard let rate = isOpen ? limits.rate : limits.rateBeforeLogin,
-            let pause = flow.add(count, limit: rate, now: server.clock.now), !isThrottled
-        else { return }
-        isThrottled = true
-        updateReading()
-        server.clock.after(pause) {
-            self.isThrottled = false
-            self.updateReading()
-        }
-    }
-
-    /// Whoever writes while the disk is behind goes at its pace.
-    private func waitForStorage() {
-        guard !waitsForStorage, !isClosing else { return }
-        waitsForStorage = true
-        updateReading()
-        server.storage.onCommit(server.storage.lastEnqueued) { _ in
-            ServerActor.enqueue {
-                self.waitsForStorage = false
-                self.updateReading()
-            }
-        }
-    }
-
-    private func updateReading() {
-        let wanted = isClosing || !isThrottled && !waitsForStorage
-        guard wanted != isReading else { return }
-        isReading = wanted
-        transport.setReading(wanted)
     }
 
     private func trace(_ direction: String, _ bytes: UnsafeRawBufferPointer) {
@@ -182,7 +148,7 @@ final class ComponentStream: StreamEndpoint {
         try domain.admit()
         phase = .open
         reader.limits = port.options.limits.authenticated
-        flow = TokenBucket()
+        pace.forgetCounted()
         server.encode({ $0.write(Element("handshake", .client), in: .client) }, to: write)
         log.info("Component connected")
         domain.attach(self)
@@ -201,17 +167,11 @@ final class ComponentStream: StreamEndpoint {
         guard element["to"] != nil else { throw StreamError(.improperAddressing, "A stanza needs a receiver.") }
         let parsed: Stanza?
         do throws(StanzaError) { parsed = try Stanza.parse(element) } catch {
-            return refuse(element, error, from)
+            if let refusal = Stanza(refusing: element, error, to: from) { server.router.route(refusal) }
+            return
         }
         guard let stanza = parsed else { throw StreamError(.unsupportedStanzaType) }
         server.router.track(fence) { domain.take(stanza, from: self) }
-    }
-
-    /// Answers a stanza that could not be understood; only its raw attributes are known.
-    private func refuse(_ element: Element, _ error: StanzaError, _ from: JID) {
-        let type = element["type"]
-        guard type != "error", !(element.name == "iq" && type == "result") else { return }
-        server.router.route(Stanza(refusing: element, error, to: from))
     }
 
     // MARK: To the component
@@ -285,7 +245,7 @@ extension ComponentStream: ComponentLink {
         server.encode({ $0.raw("</stream:stream>") }, to: write)
         guard phase != .closed else { return }
         phase = .closing
-        updateReading()
+        pace.isUnlimited = true
         domain?.detach(self)
         if error != nil { return endTransport() }
         server.clock.after(.seconds(5)) { self.endTransport() }

@@ -190,13 +190,3 @@ extension ExternalComponent: ExternalDomain {
         for lane in lanes { lane.link.send(stanza) }
     }
 }
-
-extension Presence.Kind {
-    /// Whether it is part of managing subscriptions. RFC 6121 §3.
-    var isSubscription: Bool {
-        switch self {
-        case .subscribe, .subscribed, .unsubscribe, .unsubscribed: true
-        case .available, .unavailable, .probe, .error: false
-        }
-    }
-}

@@ -20,7 +20,7 @@ final class ProxyRelay {
     var limits: ProxyLimits
     private let log: Logger
     private var connections: [ObjectIdentifier: ProxyConnection] = [:]
-    private var perNetwork: [PeerNetwork: Int] = [:]
+    private var counts = ConnectionCounts()
     /// Connections that have named a hash, by it; two at most.
     private var waiting: [String: [ProxyConnection]] = [:]
     private var transfers: [ObjectIdentifier: ProxyTransfer] = [:]
@@ -42,10 +42,7 @@ final class ProxyRelay {
     func accept(_ transport: any StreamTransport) -> ProxyConnection? {
         guard connections.count < limits.connections else { return nil }
         let network = PeerNetwork(transport.peerAddress)
-        if let network {
-            guard perNetwork[network, default: 0] < limits.perAddress else { return nil }
-            perNetwork[network, default: 0] += 1
-        }
+        guard counts.add(network, limit: limits.perAddress) else { return nil }
         let connection = ProxyConnection(self, transport, network)
         connections[ObjectIdentifier(connection)] = connection
         return connection
@@ -53,10 +50,7 @@ final class ProxyRelay {
 
     func forget(_ connection: ProxyConnection) {
         guard connections.removeValue(forKey: ObjectIdentifier(connection)) != nil else { return }
-        if let network = connection.network {
-            let count = perNetwork[network, default: 1] - 1
-            perNetwork[network] = count > 0 ? count : nil
-        }
+        counts.remove(connection.network)
         if let hash = connection.hash, var pair = waiting[hash] {
             pair.removeAll { $0 === connection }
             waiting[hash] = pair.isEmpty ? nil : pair

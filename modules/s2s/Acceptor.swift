@@ -50,7 +50,7 @@ final class Acceptor: StreamNegotiator {
         }
         if stream.transport.isSecure, let pair = stream.pair, verdict == nil {
             stream.suspend()
-            federation.judge(stream, claims: pair) { [self] verdict in
+            federation.judge.judge(stream, claims: pair) { [self] verdict in
                 self.verdict = verdict
                 if !self.stream.isClosing { self.sendFeatures() }
                 self.stream.resume()
@@ -95,7 +95,7 @@ final class Acceptor: StreamNegotiator {
     }
 
     private func startTLS() throws(StreamError) {
-        guard !stream.transport.isSecure, let server = federation.tlsServer(for: local) else {
+        guard !stream.transport.isSecure, let server = federation.security.server(for: local) else {
             stream.send(Element("failure", .startTLS))
             return stream.close()
         }
@@ -117,7 +117,7 @@ final class Acceptor: StreamNegotiator {
         }
         guard case .valid(let means)? = verdict else {
             let problem = if case .invalid(let problem)? = verdict { problem } else { "" }
-            federation.note(refused: pair, problem, stream)
+            federation.note(refused: pair, problem)
             return failSASL("not-authorized", problem)
         }
         // The configuration may have changed meanwhile.

@@ -59,6 +59,8 @@ final class Dialback {
 
     /// How long a peer may think about a key.
     private static let patience = Duration.seconds(40)
+    /// How long an authoritative server may: less, since somebody waits for us meanwhile.
+    private static let patienceForVerification = Duration.seconds(30)
 
     /// The key for a stream of ours. XEP-0185 §2: receiving server, originating server, stream id.
     func key(_ pair: DomainPair, streamID: String) -> String {
@@ -93,6 +95,10 @@ final class Dialback {
             .verify,
             [("from", pair.local), ("to", pair.remote), ("id", request.streamID)],
             key: key)
+        federation.server.clock.after(Self.patienceForVerification) { [weak stream] in
+            guard let reply = stream?.dialback.verifications.removeValue(forKey: request) else { return }
+            reply(.error(StanzaError(.remoteServerTimeout, .wait, "The authoritative server did not answer.")))
+        }
     }
 
     // MARK: Elements from the peer
@@ -170,7 +176,7 @@ final class Dialback {
         guard stream.trusted.count + stream.dialback.beingVerified.count < Self.domainsPerStream,
             stream.dialback.beingVerified.insert(pair).inserted
         else { return refuse(pair, stream, .resourceConstraint) }
-        federation.judge(stream, claims: pair) { [weak stream] verdict in
+        federation.judge.judge(stream, claims: pair) { [weak stream] verdict in
             guard let stream, !stream.isClosing else { return }
             switch verdict {
             case .valid(let means):
@@ -181,7 +187,7 @@ final class Dialback {
                     stream.dialback.beingVerified.remove(pair)
                     stream.log.warning(
                         "Server refused", metadata: ["remote": "\(pair.remote)", "reason": "\(problem)"])
-                    self.federation.note(refused: pair, problem, stream)
+                    self.federation.note(refused: pair, problem)
                     return self.refuse(pair, stream, StanzaError(.notAuthorized, nil, problem))
                 }
                 self.callBack(key, pair, stream)
@@ -199,13 +205,13 @@ final class Dialback {
             case .invalid:
                 stream.log.warning(
                     "Server refused", metadata: ["remote": "\(pair.remote)", "reason": "invalid dialback key"])
-                self.federation.note(refused: pair, "The dialback key is not valid.", stream)
+                self.federation.note(refused: pair, "The dialback key is not valid.")
                 self.reply(pair, stream, "invalid")
                 // XEP-0220 §2.2.1: the only domain of the stream is forged.
                 if stream.trusted.isEmpty { stream.close(reason: "The dialback key of \(pair.remote) is not valid.") }
             case .error(let error):
                 self.federation.note(
-                    refused: pair, "The authoritative server: \(error.text ?? error.condition.rawValue)", stream)
+                    refused: pair, "The authoritative server: \(error.text ?? error.condition.rawValue)")
                 self.refuse(pair, stream, error)
             }
         }

@@ -139,7 +139,7 @@ final class Dialer {
         let limit = federation.options.connectTime
         let made = Made()
         let directTLS: TLSClient?
-        do { directTLS = target.isDirectTLS ? try federation.tlsClient(for: pair, direct: true) : nil } catch {
+        do { directTLS = target.isDirectTLS ? try federation.security.client(for: pair, direct: true) : nil } catch {
             return .failure(Failure(text: "\(error)", isTemporary: false, wasReached: true))
         }
         let bootstrap = ClientBootstrap(group: ServerActor.group)

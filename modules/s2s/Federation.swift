@@ -12,7 +12,7 @@ final class Federation: Entity {
     let pings = AcknowledgingPings()
     private(set) lazy var dialback = Dialback(self, secret: server.secret)
     private(set) lazy var store = QueueStore(self)
-    private(set) lazy var judgement = PeerJudge(self)
+    private(set) lazy var judge = PeerJudge(self)
     private(set) lazy var dialer = Dialer(self)
     private(set) var isStopping = false
     private(set) var routes: [DomainPair: Route] = [:]
@@ -22,10 +22,10 @@ final class Federation: Entity {
     private var backways: [DomainPair: ServerStream] = [:]
     /// Streams that will be such in a moment: nothing is opened meanwhile.
     private var expectedBackways: [DomainPair: ServerStream] = [:]
-    private var perNetwork: [PeerNetwork: Int] = [:]
+    private var counts = ConnectionCounts()
     /// Pairs whose last stream was lost, and that have not had another since.
     private var lostPairs: Set<DomainPair> = []
-    private lazy var security = PeerSecurity(server.identities)
+    private(set) lazy var security = PeerSecurity(server.identities)
     /// What waits in all queues, in bytes.
     var queued = 0
     private(set) var refusals = Refusals()
@@ -62,11 +62,6 @@ final class Federation: Entity {
         }
         if let reason = policies.refusal(of: to.domainpart) { return bounce(stanza, .notAllowed(reason)) }
         route(DomainPair(local: from.domainpart, remote: to.domainpart)).send(stanza)
-    }
-
-    /// Hands on what a peer sent.
-    func pass(_ stanza: Stanza, from stream: ServerStream) {
-        server.router.route(stanza)
     }
 
     /// Answers a stanza that cannot be delivered. RFC 6120 §10.4.
@@ -162,7 +157,7 @@ final class Federation: Entity {
         initiators.values.lazy
             .first {
                 $0.pair.remote == pair.remote && $0.pair.local != pair.local && $0.canMultiplex && $0.isReady
-                    && $0.carriesStanzas
+                    && $0.authenticates
             }
             .flatMap { self.streams[$0.streamID] }
     }
@@ -188,23 +183,14 @@ final class Federation: Entity {
     func accept(_ transport: any StreamTransport) -> ServerStream? {
         guard !isStopping else { return nil }
         let network = PeerNetwork(transport.peerAddress)
-        if let network {
-            guard perNetwork[network, default: 0] < options.perAddress else {
-                log.info("Too many connections from one address", metadata: ["peer": "\(transport.peerAddress)"])
-                return nil
-            }
-            perNetwork[network, default: 0] += 1
+        guard counts.add(network, limit: options.perAddress) else {
+            log.info("Too many connections from one address", metadata: ["peer": "\(transport.peerAddress)"])
+            return nil
         }
         let stream = ServerStream(self, transport: transport, isInitiator: false)
         stream.begin(Acceptor(stream))
         add(stream)
-        if let network {
-            stream.onEnd { [weak self] _ in
-                guard let self else { return }
-                let count = self.perNetwork[network, default: 1] - 1
-                self.perNetwork[network] = count > 0 ? count : nil
-            }
-        }
+        stream.onEnd { [weak self] _ in self?.counts.remove(network) }
         return stream
     }
 
@@ -257,7 +243,7 @@ final class Federation: Entity {
         }),
             let stream = streams[other.key]
         {
-            return ask(request, key, on: stream, reply)
+            return dialback.verify(request, key: key, on: stream, reply: reply)
         }
         Task { @ServerActor in
             switch await self.dialer.dial(pair, authenticates: false) {
@@ -266,7 +252,7 @@ final class Federation: Entity {
                     stream.close()
                     return reply(.error(StanzaError(.remoteServerTimeout, .wait, "The stream ended at once.")))
                 }
-                self.ask(request, key, on: stream, reply)
+                self.dialback.verify(request, key: key, on: stream, reply: reply)
                 // It was opened for this, and may serve a route later.
                 self.server.clock.after(.seconds(30)) { [weak stream] in
                     if let stream, stream.routes.isEmpty { stream.close() }
@@ -279,44 +265,11 @@ final class Federation: Entity {
         }
     }
 
-    private func ask(
-        _ request: DialbackVerification, _ key: String, on stream: ServerStream,
-        _ reply: @escaping DialbackRequests.Reply
-    ) {
-        dialback.verify(request, key: key, on: stream, reply: reply)
-        server.clock.after(.seconds(30)) { [weak stream] in
-            guard let reply = stream?.dialback.verifications.removeValue(forKey: request) else { return }
-            reply(.error(StanzaError(.remoteServerTimeout, .wait, "The authoritative server did not answer.")))
-        }
-    }
-
-    // MARK: Trust
-
-    func judge(
-        _ stream: ServerStream, claims pair: DomainPair, at target: DialTarget? = nil,
-        completion: @escaping @ServerActor (Judgement) -> Void
-    ) {
-        judgement.judge(stream, claims: pair, at: target, completion: completion)
-    }
-
-    func tlsClient(for pair: DomainPair, direct: Bool) throws -> TLSClient {
-        try security.client(for: pair, direct: direct)
-    }
-
-    func hasCertificate(_ domain: String) -> Bool { security.hasCertificate(domain) }
-
-    func tlsServer(for domain: String?) -> TLSServer? { security.server(for: domain) }
-
     // MARK: Notes
 
     /// A peer was not believed: the administrator may want to know why.
-    func note(refused pair: DomainPair, _ problem: String, _ stream: ServerStream) {
+    func note(refused pair: DomainPair, _ problem: String) {
         refusals.note(pair, problem, isOurs: false, at: server.clock.date)
-    }
-
-    func streamEnded(_ stream: ServerStream, by error: StreamError) {
-        stream.log.info(
-            "The peer ended the stream", metadata: ["reason": "\(error.condition.rawValue): \(error.text ?? "")"])
     }
 
     func trace(_ stream: ServerStream, _ direction: String, _ bytes: UnsafeRawBufferPointer) {

@@ -37,7 +37,7 @@ final class Initiator: StreamNegotiator {
     private unowned let stream: ServerStream
     private let federation: Federation
     /// Whether the stream is for stanzas; one that is for verifying keys needs no authentication.
-    private let wantsAuthentication: Bool
+    let authenticates: Bool
     private var step = Step.connecting
     private var features = Element("features", .streams)
     /// What the peer's certificate is worth.
@@ -54,7 +54,7 @@ final class Initiator: StreamNegotiator {
         self.target = target
         self.stream = stream
         federation = stream.federation
-        wantsAuthentication = authenticates
+        self.authenticates = authenticates
         self.completion = completion
         stream.pair = pair
     }
@@ -162,7 +162,7 @@ final class Initiator: StreamNegotiator {
         step = .securing
         stream.restart()
         do {
-            try stream.transport.startTLS(federation.tlsClient(for: pair, direct: false))
+            try stream.transport.startTLS(federation.security.client(for: pair, direct: false))
         } catch {
             fail("TLS cannot be started: \(error)")
         }
@@ -171,7 +171,7 @@ final class Initiator: StreamNegotiator {
     func secured() {
         guard step == .securing else { return }
         stream.suspend()
-        federation.judge(stream, claims: pair, at: target) { [self, stream] verdict in
+        federation.judge.judge(stream, claims: pair, at: target) { [self, stream] verdict in
             self.verdict = verdict
             self.stream.resume()
             guard !self.stream.isClosing else { return }
@@ -187,15 +187,12 @@ final class Initiator: StreamNegotiator {
 
     private func secured(_ features: Element) {
         self.features = features
-        guard wantsAuthentication else { return succeed() }
+        guard authenticates else { return succeed() }
         authenticate()
     }
 
     /// Whether the stream is secured, and carries what it is for.
     var isReady: Bool { step == .ready && !stream.isClosing }
-
-    /// Whether it is for stanzas, and not only for verifying keys.
-    var carriesStanzas: Bool { wantsAuthentication }
 
     var streamID: ObjectIdentifier { ObjectIdentifier(stream) }
 
@@ -205,7 +202,7 @@ final class Initiator: StreamNegotiator {
             stream.send(Element("bidi", .bidi))
         }
         let mechanisms = features.child("mechanisms", .sasl)?.children.map(\.text) ?? []
-        if mechanisms.contains("EXTERNAL"), federation.hasCertificate(pair.local) {
+        if mechanisms.contains("EXTERNAL"), federation.security.hasCertificate(pair.local) {
             step = .authenticating
             let name = Base64.encode(Array(pair.local.utf8))
             return stream.send(Element("auth", .sasl, ["mechanism": "EXTERNAL"], text: name))

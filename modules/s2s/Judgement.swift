@@ -38,7 +38,7 @@ final class PeerJudge {
     ///
     /// - Parameter target: where the connection was opened to; nil for one that was accepted.
     func judge(
-        _ stream: ServerStream, claims pair: DomainPair, at target: DialTarget?,
+        _ stream: ServerStream, claims pair: DomainPair, at target: DialTarget? = nil,
         completion: @escaping @ServerActor (Judgement) -> Void
     ) {
         guard let tls = stream.transport.tls, let trust else {
@@ -54,7 +54,7 @@ final class PeerJudge {
             trust: trust, host: host, service: service, target: place, tlsa: records, pins: settings.pins)
         // Pins and TLSA records leave nothing to ask.
         guard case .invalid = verdict, settings.pins.isEmpty, records.isEmpty,
-            let certificate = tls.peerCertificates.first
+            let certificate = chain.leaf
         else { return completion(Judgement(verdict)) }
         let asksDNS = target == nil && resolver?.isValidating == true
         let asksWeb = federation.options.usesPOSH && federation.policies.policy(for: pair.remote) == .secure

@@ -69,8 +69,21 @@ struct PeerPolicies: Sendable {
 
     func policy(for domain: String) -> PeerPolicy { settings(of: domain).policy ?? general }
 
-    /// Why there is nothing to be said to a domain; nil when there is.
+    /// Whether nobody is refused.
+    private let isOpen: Bool
+
+    init(general: PeerPolicy, peers: [String: PeerSettings], allowed: Set<String>, denied: Set<String>) {
+        self.general = general
+        self.peers = peers
+        self.allowed = allowed
+        self.denied = denied
+        isOpen =
+            general != .refuse && allowed.isEmpty && denied.isEmpty && !peers.values.contains { $0.policy == .refuse }
+    }
+
+    /// Why there is nothing to be said to a domain; nil when there is. Asked for each stanza.
     func refusal(of domain: String) -> String? {
+        if isOpen { return nil }
         if policy(for: domain) == .refuse || lookUp(domain, { denied.contains($0) ? true : nil }) != nil {
             return "This server does not exchange anything with \(domain)."
         }

@@ -117,11 +117,7 @@ final class Route {
         switch stanza {
         case .message: true
         case .iq: false
-        case .presence(let presence):
-            switch presence.kind {
-            case .subscribe, .subscribed, .unsubscribe, .unsubscribed: true
-            case .available, .unavailable, .probe, .error: false
-            }
+        case .presence(let presence): presence.kind.isSubscription
         }
     }
 

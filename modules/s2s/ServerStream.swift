@@ -52,7 +52,6 @@ final class ServerStream: StreamEndpoint {
     /// The language of what comes without one. RFC 6120 §4.7.4.
     var language: String?
     let startedAt: Duration
-    private(set) var lastReceived: Duration
     private(set) var lastStanza: Duration
     private(set) lazy var acknowledgements = StreamAcknowledgements(self)
     /// The routes whose stanzas it carries.
@@ -64,11 +63,7 @@ final class ServerStream: StreamEndpoint {
     private var headerWasSent = false
     private var held: [Element] = []
     private var endIsHeld = false
-    private var suspensions = 0
-    private var isThrottled = false
-    private var waitsForStorage = false
-    private var isReading = true
-    private var flow = TokenBucket()
+    private let pace: ReadingPace
     private var onEnd: [@ServerActor (String) -> Void] = []
     /// Why it ends, as far as is known.
     private var reason: String?
@@ -82,9 +77,9 @@ final class ServerStream: StreamEndpoint {
         self.isInitiator = isInitiator
         let server = federation.server
         fence = DurabilityFence(storage: server.storage)
+        pace = ReadingPace(server: server, transport: transport)
         reader = StreamReader(pool: server.parsers, limits: federation.limits.unauthenticated)
         startedAt = server.clock.now
-        lastReceived = startedAt
         lastStanza = startedAt
     }
 
@@ -116,15 +111,15 @@ final class ServerStream: StreamEndpoint {
 
     func receive(_ bytes: UnsafeRawBufferPointer) {
         guard phase != .closed else { return }
-        lastReceived = server.clock.now
-        throttle(bytes.count)
+        let isStranger = trusted.isEmpty && !isInitiator
+        pace.count(bytes.count, limit: isStranger ? federation.limits.rateBeforeLogin : federation.limits.rate)
         federation.trace(self, "in", bytes)
         do throws(StreamError) {
             try reader.read(bytes) { event throws(StreamError) in try handle(event) }
         } catch {
             close(error)
         }
-        if server.storage.isBehind { waitForStorage() }
+        pace.keepPaceWithStorage()
     }
 
     func secured() {
@@ -136,36 +131,6 @@ final class ServerStream: StreamEndpoint {
         if finish(reason) { log.debug("Connection lost", metadata: ["reason": "\(reason)"]) }
     }
 
-    private func throttle(_ count: Int) {
-        let rate = trusted.isEmpty && !isInitiator ? federation.limits.rateBeforeLogin : federation.limits.rate
-        guard let rate, let pause = flow.add(count, limit: rate, now: server.clock.now), !isThrottled else { return }
-        isThrottled = true
-        updateReading()
-        server.clock.after(pause) {
-            self.isThrottled = false
-            self.updateReading()
-        }
-    }
-
-    private func waitForStorage() {
-        guard !waitsForStorage, !isClosing else { return }
-        waitsForStorage = true
-        updateReading()
-        server.storage.onCommit(server.storage.lastEnqueued) { _ in
-            ServerActor.enqueue {
-                self.waitsForStorage = false
-                self.updateReading()
-            }
-        }
-    }
-
-    private func updateReading() {
-        let wanted = isClosing || suspensions == 0 && !isThrottled && !waitsForStorage
-        guard wanted != isReading else { return }
-        isReading = wanted
-        transport.setReading(wanted)
-    }
-
     private func handle(_ event: StreamEvent) throws(StreamError) -> Bool {
         switch event {
         case .opened(let header):
@@ -174,9 +139,9 @@ final class ServerStream: StreamEndpoint {
             language = header.language ?? language
             try negotiator?.opened(header)
         case .element(let element):
-            if suspensions > 0 { held.append(element) } else { try handle(element) }
+            if pace.isSuspended { held.append(element) } else { try handle(element) }
         case .closed:
-            if suspensions > 0 { endIsHeld = true } else { endByPeer() }
+            if pace.isSuspended { endIsHeld = true } else { endByPeer() }
         }
         return phase == .open || phase == .closing
     }
@@ -210,7 +175,7 @@ final class ServerStream: StreamEndpoint {
     func trust(_ domain: String) {
         if trusted.isEmpty {
             reader.limits = federation.limits.authenticated
-            flow = TokenBucket()
+            pace.forgetCounted()
         }
         trusted.insert(domain)
     }
@@ -219,16 +184,13 @@ final class ServerStream: StreamEndpoint {
         guard !trusted.isEmpty else { throw StreamError(.notAuthorized, "Stanzas come after authentication.") }
         lastStanza = server.clock.now
         acknowledgements.countReceived()
-        // RFC 6120 §8.1.1.2, §8.1.2.2: both addresses are there, and the sender's is of the domain that has proved
-        // to be itself.
-        guard let from = element.jid("from"), element["to"] != nil else { throw StreamError(.improperAddressing) }
-        guard trusted.contains(from.domainpart) else {
-            throw StreamError(.invalidFrom, "\(from.domainpart) has not been authenticated on this stream.")
-        }
         let parsed: Stanza?
         do throws(StanzaError) { parsed = try Stanza.parse(element) } catch {
-            return refuse(element, error, from)
+            let sender = try sender(element.jid("from"), of: element)
+            if let refusal = Stanza(refusing: element, error, to: sender) { server.router.route(refusal) }
+            return
         }
+        _ = try sender(parsed.map { $0.header.from } ?? element.jid("from"), of: element)
         guard var stanza = parsed else { throw StreamError(.unsupportedStanzaType) }
         guard let to = stanza.to else { throw StreamError(.improperAddressing) }
         // RFC 6120 §8.1.1.2, §4.9.3.6
@@ -237,14 +199,17 @@ final class ServerStream: StreamEndpoint {
         }
         if stanza.header.language == nil { stanza.header.language = language }
         if federation.pings.take(stanza) { return }
-        server.router.track(fence) { federation.pass(stanza, from: self) }
+        server.router.track(fence) { server.router.route(stanza) }
     }
 
-    /// Answers a stanza that could not be understood, or is for nobody; only its raw attributes are known.
-    private func refuse(_ element: Element, _ error: StanzaError, _ from: JID) {
-        let type = element["type"]
-        guard type != "error", !(element.name == "iq" && type == "result") else { return }
-        server.router.route(Stanza(refusing: element, error, to: from))
+    /// RFC 6120 §8.1.1.2, §8.1.2.2: both addresses are there, and the sender's is of the domain that has proved to be
+    /// itself.
+    private func sender(_ from: JID?, of element: Element) throws(StreamError) -> JID {
+        guard let from, element["to"] != nil else { throw StreamError(.improperAddressing) }
+        guard trusted.contains(from.domainpart) else {
+            throw StreamError(.invalidFrom, "\(from.domainpart) has not been authenticated on this stream.")
+        }
+        return from
     }
 
     /// Calls `body` when everything that the peer sent so far is on disk, or lost.
@@ -302,25 +267,19 @@ final class ServerStream: StreamEndpoint {
 
     func attach(_ route: Route) { routes[route.pair] = route }
 
-    func detach(_ route: Route) { routes[route.pair] = nil }
-
     // MARK: Negotiation
 
     /// Stops handling what arrives, because an answer needs time, until as many calls of ``resume()`` have followed.
-    func suspend() {
-        suspensions += 1
-        updateReading()
-    }
+    func suspend() { pace.suspend() }
 
     func resume() {
-        guard suspensions > 0 else { return }
-        suspensions -= 1
-        while suspensions == 0, !held.isEmpty, phase != .closed {
+        guard pace.resume() else { return }
+        while !pace.isSuspended, !held.isEmpty, phase != .closed {
             let element = held.removeFirst()
             do throws(StreamError) { try handle(element) } catch { close(error) }
         }
-        if endIsHeld, suspensions == 0 { endByPeer() }
-        updateReading()
+        if endIsHeld, !pace.isSuspended { endByPeer() }
+        pace.update()
     }
 
     /// What was received of the old stream ends here; a new header is due from both. RFC 6120 §4.3.3.
@@ -351,7 +310,7 @@ final class ServerStream: StreamEndpoint {
         server.encode({ $0.raw("</stream:stream>") }, to: write)
         guard phase != .closed else { return }
         phase = .closing
-        updateReading()
+        pace.isUnlimited = true
         if error != nil { return endTransport() }
         server.clock.after(.seconds(5)) { self.endTransport() }
     }
@@ -360,7 +319,7 @@ final class ServerStream: StreamEndpoint {
         // Idle streams are ended like this, too.
         isLost = error.condition != .connectionTimeout
         reason = "The peer ended the stream: \(error.condition.rawValue)" + (error.text.map { " (\($0))" } ?? "")
-        federation.streamEnded(self, by: error)
+        log.info("The peer ended the stream", metadata: ["reason": "\(error.condition.rawValue): \(error.text ?? "")"])
         close()
         endTransport()
     }

@@ -32,7 +32,7 @@ public final class ServerToServer: Module {
         let dns = host.server.nameService ?? resolver
         self.resolver = resolver
         let federation = Federation(server: host.server, options: options, dns: dns, log: host.log)
-        try federation.judgement.loadTrust()
+        try federation.judge.loadTrust()
         self.federation = federation
         ports = ServicePorts(host.server)
         host.serveElsewhere(federation)

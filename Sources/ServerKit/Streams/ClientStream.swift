@@ -65,22 +65,17 @@ public final class ClientStream: StreamEndpoint {
     private var held: [Element] = []
     /// The end tag came after them.
     private var endIsHeld = false
-    /// How many answers are being prepared.
-    private var suspensions = 0
-    private var isSuspended: Bool { suspensions > 0 }
+    private let pace: ReadingPace
     /// What waits for the client to be told of its resource; nil if nothing needs to.
     private var heldOutput: [Output]?
     /// Bytes written since it was last looked whether too many wait.
     private var uncheckedBytes = 0
-    private var isThrottled = false
-    private var waitsForStorage = false
-    private var isReading = true
-    private var flow = TokenBucket()
     private var onClose: (@ServerActor () -> Void)?
 
     public init(server: Server, transport: any StreamTransport) {
         self.server = server
         self.transport = transport
+        pace = ReadingPace(server: server, transport: transport)
         reader = StreamReader(pool: server.parsers, limits: server.limits.unauthenticated)
         startedAt = server.clock.now
         lastReceived = startedAt
@@ -118,13 +113,13 @@ public final class ClientStream: StreamEndpoint {
         lastReceived = server.clock.now
         if case .closed = phase { return }
         trace("in", bytes)
-        throttle(bytes.count)
+        pace.count(bytes.count, limit: authenticated == nil ? server.limits.rateBeforeLogin : server.limits.rate)
         do throws(StreamError) {
             try reader.read(bytes) { event throws(StreamError) in try handle(event) }
         } catch {
             close(error)
         }
-        if server.storage.isBehind { waitForStorage() }
+        pace.keepPaceWithStorage()
     }
 
     /// The connection has been secured; a new header is due. RFC 6120 §5.4.3.3.
@@ -136,40 +131,6 @@ public final class ClientStream: StreamEndpoint {
     public func connectionLost(_ reason: String) {
         guard finish(.lost) else { return }
         log.debug("Connection lost", metadata: ["reason": "\(reason)"])
-    }
-
-    /// Reads no further for a while when the client sends more than it may.
-    private func throttle(_ count: Int) {
-        let rate = authenticated == nil ? server.limits.rateBeforeLogin : server.limits.rate
-        guard let rate, let pause = flow.add(count, limit: rate, now: server.clock.now), !isThrottled else { return }
-        isThrottled = true
-        updateReading()
-        server.clock.after(pause) {
-            self.isThrottled = false
-            self.updateReading()
-        }
-    }
-
-    /// Reads no further until the disk has taken what waits for it now: whoever writes while it is behind goes at its
-    /// pace, so that neither the queue nor the time until a stanza is acknowledged grows without end.
-    private func waitForStorage() {
-        guard !waitsForStorage, !isClosing else { return }
-        waitsForStorage = true
-        updateReading()
-        server.storage.onCommit(server.storage.lastEnqueued) { _ in
-            ServerActor.enqueue {
-                self.waitsForStorage = false
-                self.updateReading()
-            }
-        }
-    }
-
-    private func updateReading() {
-        // A stream that ends waits for nothing but the peer's end tag.
-        let wanted = isClosing || !isSuspended && !isThrottled && !waitsForStorage
-        guard wanted != isReading else { return }
-        isReading = wanted
-        transport.setReading(wanted)
     }
 
     /// The server of the process may have begun to show streams of one address or account.
@@ -186,10 +147,10 @@ public final class ClientStream: StreamEndpoint {
             if let exclusiveNamespace, ![exclusiveNamespace, .streams].contains(element.namespace) {
                 throw StreamError(.policyViolation, "Nothing else may be sent while authenticating.")
             }
-            if isSuspended { held.append(element) } else { try handle(element) }
+            if pace.isSuspended { held.append(element) } else { try handle(element) }
         case .closed:
             // What came before the end tag is handled first. RFC 6120 §10.1.
-            if isSuspended { endIsHeld = true } else { endByPeer() }
+            if pace.isSuspended { endIsHeld = true } else { endByPeer() }
         }
         switch phase {
         case .closed, .awaitingHeader: return false
@@ -311,9 +272,7 @@ public final class ClientStream: StreamEndpoint {
     /// Answers a stanza that could not be understood; only its raw attributes are known.
     private func refuse(_ element: Element, _ error: StanzaError) throws(StreamError) {
         if element["from"] != nil, element.jid("from") == nil { throw StreamError(.invalidFrom) }
-        let type = element["type"]
-        guard type != "error", !(element.name == "iq" && type == "result") else { return }
-        resource?.send(Stanza(refusing: element, error, to: resource?.jid))
+        if let refusal = Stanza(refusing: element, error, to: resource?.jid) { resource?.send(refusal) }
     }
 
     // MARK: Negotiation, for modules
@@ -331,21 +290,17 @@ public final class ClientStream: StreamEndpoint {
     }
 
     /// Stops handling what arrives, because an answer needs time, until as many calls of ``resume()`` have followed.
-    public func suspend() {
-        suspensions += 1
-        updateReading()
-    }
+    public func suspend() { pace.suspend() }
 
     /// Handles what was held back, and goes on.
     public func resume() {
-        guard isSuspended else { return }
-        suspensions -= 1
-        while !isSuspended, !held.isEmpty, !isClosing {
+        guard pace.resume() else { return }
+        while !pace.isSuspended, !held.isEmpty, !isClosing {
             let element = held.removeFirst()
             do throws(StreamError) { try handle(element) } catch { close(error) }
         }
-        if endIsHeld, !isSuspended { endByPeer() }
-        updateReading()
+        if endIsHeld, !pace.isSuspended { endByPeer() }
+        pace.update()
     }
 
     /// Secures the connection. What arrived after the request, in plain text, is thrown away.
@@ -366,7 +321,7 @@ public final class ClientStream: StreamEndpoint {
         guard !isClosing else { return discardUnbound() }
         // What the client sent before it could know was meant for the stream that ends here.
         if restarts { restart() }
-        flow = TokenBucket()
+        pace.forgetCounted()
         reader.limits = server.limits.authenticated
     }
 
@@ -480,7 +435,7 @@ public final class ClientStream: StreamEndpoint {
         // The peer may have been cut off for not reading.
         if case .closed = phase { return }
         phase = .closing
-        updateReading()
+        pace.isUnlimited = true
         if error != nil { return endTransport() }
         server.clock.after(.seconds(5)) { self.endTransport() }
     }

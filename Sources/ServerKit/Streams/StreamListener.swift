@@ -40,7 +40,8 @@ final class StreamListener {
             .childChannelOption(.tcpOption(.init(rawValue: 18 /* TCP_USER_TIMEOUT */)), value: silence)
             // A channel keeps its last buffer; small ones do for chat, and grow when more comes.
             .childChannelOption(
-                .recvAllocator, value: AdaptiveRecvByteBufferAllocator(minimum: 512, initial: 512, maximum: 16_384))
+                .recvAllocator, value: AdaptiveRecvByteBufferAllocator(minimum: 512, initial: 512, maximum: 16_384)
+            )
             .childChannelInitializer { channel in
                 channel.eventLoop.makeCompletedFuture {
                     let transport = SocketTransport(channel: channel, directTLS: directTLS, makeStream: accept)

@@ -10,6 +10,9 @@ public struct PeerChain: Sendable {
 
     public var isEmpty: Bool { certificates.isEmpty }
 
+    /// The peer's own certificate in DER; nil when there is none.
+    public var leaf: [UInt8]? { certificates.first?.der }
+
     /// One line for each certificate, the peer's own first: subject, names, issuer, validity and fingerprint.
     public var lines: [String] {
         certificates.prefix(10).map { certificate in

@@ -3,6 +3,14 @@ public struct Presence: StanzaProtocol {
     /// RFC 6121 §4.7.1; `available` stands for the missing type.
     public enum Kind: String, Sendable, CaseIterable {
         case available, error, probe, subscribe, subscribed, unavailable, unsubscribe, unsubscribed
+
+        /// Whether it is part of managing subscriptions. RFC 6121 §3.
+        public var isSubscription: Bool {
+            switch self {
+            case .subscribe, .subscribed, .unsubscribe, .unsubscribed: true
+            case .available, .unavailable, .probe, .error: false
+            }
+        }
     }
 
     /// RFC 6121 §4.7.2.1; `online` stands for the missing element.

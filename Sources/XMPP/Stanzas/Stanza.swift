@@ -158,7 +158,10 @@ public enum Stanza: Sendable {
     /// - Parameters:
     ///   - element: a `<message/>`, `<presence/>` or `<iq/>`.
     ///   - receiver: who sent it.
-    public init(refusing element: Element, _ error: StanzaError, to receiver: JID?) {
+    /// - Returns: nil for errors and results, which are never answered (RFC 6120 §8.3.1).
+    public init?(refusing element: Element, _ error: StanzaError, to receiver: JID?) {
+        let type = element["type"]
+        guard type != "error", !(element.name == "iq" && type == "result") else { return nil }
         var payload = element
         payload.removeChildren { $0.is("error", .client) }
         payload.append(error.element)
