@@ -1,38 +1,28 @@
-import NIOCore
-import NIOPosix
 import ServerKit
+import TestKit
 
 /// Another server that says whatever a test wants, on a socket.
 @ServerActor
 final class RawPeer {
-    private(set) var heard = ""
-    private(set) var isClosed = false
-    private(set) var isSecure = false
-    private let channel: any Channel
+    private let socket: RawSocket
     private let certificate: (chain: String, key: String)?
 
-    private init(_ channel: any Channel, _ certificate: (chain: String, key: String)?) {
-        self.channel = channel
+    private init(_ socket: RawSocket, _ certificate: (chain: String, key: String)?) {
+        self.socket = socket
         self.certificate = certificate
     }
 
     static func connect(to port: UInt16, certificate: (chain: String, key: String)? = nil) async throws -> RawPeer {
-        let receiver = Receiver()
-        let channel = try await ClientBootstrap(group: ServerActor.group)
-            .channelInitializer { channel in
-                channel.eventLoop.makeCompletedFuture { try channel.pipeline.syncOperations.addHandler(receiver) }
-            }
-            .connect(host: "127.0.0.1", port: Int(port)).get()
-        let peer = RawPeer(channel, certificate)
-        receiver.peer = peer
-        return peer
+        RawPeer(try await RawSocket.connect(to: ListenAddress(host: "127.0.0.1", port: port)), certificate)
     }
 
-    func says(_ xml: String) { channel.writeAndFlush(ByteBuffer(string: xml), promise: nil) }
+    var heard: String { socket.text }
+
+    func says(_ xml: String) { socket.says(xml) }
 
     /// Opens a stream.
     func opens(from: String?, to: String = "montague.example") {
-        heard = ""
+        socket.take()
         let from = from.map { " from='\($0)'" } ?? ""
         says(
             "<?xml version='1.0'?><stream:stream xmlns='jabber:server' xmlns:db='jabber:server:dialback'"
@@ -43,12 +33,11 @@ final class RawPeer {
     func secures(from: String?, to: String = "montague.example") async throws -> Bool {
         opens(from: from, to: to)
         guard await hears("<starttls") else { return false }
-        heard = ""
+        socket.take()
         says("<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>")
         guard await hears("<proceed") else { return false }
         let context = try TLSContext(trust: nil, certificate: certificate)
-        try channel.pipeline.syncOperations.addHandler(
-            TLSHandler(client: context, serverName: to), position: .first)
+        try socket.secure(TLSClient(context, serverName: to))
         opens(from: from, to: to)
         return await hears("</stream:features>")
     }
@@ -56,7 +45,7 @@ final class RawPeer {
     /// The same, authenticated by its certificate.
     func authenticates(as domain: String) async throws -> Bool {
         guard try await secures(from: domain) else { return false }
-        heard = ""
+        socket.take()
         says("<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='EXTERNAL'>=</auth>")
         guard await hears("<success") else { return false }
         opens(from: domain)
@@ -69,40 +58,10 @@ final class RawPeer {
         return String(heard[start.upperBound...].prefix { $0 != "'" })
     }
 
-    func leaves() { channel.close(promise: nil) }
+    func leaves() { socket.leaves() }
 
     /// Waits until the server has said this, for some seconds at most.
-    func hears(_ text: String) async -> Bool { await happens { self.heard.contains(text) } }
+    func hears(_ text: String) async -> Bool { await socket.hears(text) }
 
-    func isCutOff() async -> Bool { await happens { self.isClosed } }
-
-    private func happens(_ condition: @ServerActor () -> Bool) async -> Bool {
-        for _ in 0..<800 {
-            if condition() { return true }
-            try? await ServerActor.loop.scheduleTask(in: .milliseconds(5)) {}.futureResult.get()
-        }
-        return condition()
-    }
-
-    fileprivate func take(_ bytes: [UInt8]) { heard += String(decoding: bytes, as: UTF8.self) }
-    fileprivate func end() { isClosed = true }
-}
-
-private final class Receiver: ChannelInboundHandler, @unchecked Sendable {
-    // Used on the one event loop only.
-    typealias InboundIn = ByteBuffer
-    weak var peer: RawPeer?
-
-    func channelRead(context: ChannelHandlerContext, data: NIOAny) {
-        let bytes = Array(unwrapInboundIn(data).readableBytesView)
-        let peer = self.peer
-        ServerActor.assumeIsolated { peer?.take(bytes) }
-    }
-
-    func channelInactive(context: ChannelHandlerContext) {
-        let peer = self.peer
-        ServerActor.assumeIsolated { peer?.end() }
-    }
-
-    func errorCaught(context: ChannelHandlerContext, error: any Error) { context.close(promise: nil) }
+    func isCutOff() async -> Bool { await socket.isCutOff() }
 }

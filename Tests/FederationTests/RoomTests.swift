@@ -10,26 +10,36 @@ import Testing
         try await playBetweenServers(modules: [MUC.self], components: true, body)
     }
 
+    /// Both are there, and Romeo makes a room.
+    @ServerActor
+    private func gather(_ servers: TwoServers) async throws -> (romeo: TestKit.Actor, juliet: TestKit.Actor) {
+        let romeo = try await servers.montague.enter("romeo@montague.example/orchard")
+        let juliet = try await servers.capulet.enter("juliet@capulet.example/balcony")
+        try await enters(romeo, "romeo")
+        await servers.settle()
+        try await romeo.sends(
+            "<iq type='set' id='c' to='garden@rooms.montague.example'><query xmlns='http://jabber.org/protocol/muc#owner'><x xmlns='jabber:x:data' type='submit'/></query></iq>"
+        )
+        return (romeo, juliet)
+    }
+
+    @ServerActor
+    private func enters(_ actor: TestKit.Actor, _ nick: String) async throws {
+        try await actor.sends(
+            "<presence to='garden@rooms.montague.example/\(nick)'><x xmlns='http://jabber.org/protocol/muc'/></presence>"
+        )
+    }
+
     @Test("A user of another server enters, talks, is seen and leaves")
     func room() async throws {
         try await perform { servers in
-            let romeo = try await servers.montague.enter("romeo@montague.example/orchard")
-            let juliet = try await servers.capulet.enter("juliet@capulet.example/balcony")
-            try await romeo.sends(
-                "<presence to='garden@rooms.montague.example/romeo'><x xmlns='http://jabber.org/protocol/muc'/></presence>"
-            )
-            await servers.settle()
-            try await romeo.sends(
-                "<iq type='set' id='c' to='garden@rooms.montague.example'><query xmlns='http://jabber.org/protocol/muc#owner'><x xmlns='jabber:x:data' type='submit'/></query></iq>"
-            )
+            let (romeo, juliet) = try await gather(servers)
             // The account itself has written before, so that there is a connection already.
             try await romeo.sends("<message to='juliet@capulet.example' type='chat' id='1'><body>Come</body></message>")
             await servers.settle()
             _ = await juliet.takeInbox()
             _ = await romeo.takeInbox()
-            try await juliet.sends(
-                "<presence to='garden@rooms.montague.example/juliet'><x xmlns='http://jabber.org/protocol/muc'/></presence>"
-            )
+            try await enters(juliet, "juliet")
             await servers.settle()
             let entered = await juliet.takeInbox()
             #expect(entered.contains { $0["from"] == "garden@rooms.montague.example/romeo" && $0.name == "presence" })
@@ -55,15 +65,7 @@ import Testing
     @Test("What two of our domains have to say goes over one connection (XEP-0220 §2.6)")
     func multiplexing() async throws {
         try await perform { servers in
-            let romeo = try await servers.montague.enter("romeo@montague.example/orchard")
-            let juliet = try await servers.capulet.enter("juliet@capulet.example/balcony")
-            try await romeo.sends(
-                "<presence to='garden@rooms.montague.example/romeo'><x xmlns='http://jabber.org/protocol/muc'/></presence>"
-            )
-            await servers.settle()
-            try await romeo.sends(
-                "<iq type='set' id='c' to='garden@rooms.montague.example'><query xmlns='http://jabber.org/protocol/muc#owner'><x xmlns='jabber:x:data' type='submit'/></query></iq>"
-            )
+            let (romeo, juliet) = try await gather(servers)
             try await romeo.sends("<message to='juliet@capulet.example' type='chat' id='1'><body>Come</body></message>")
             await servers.settle()
             try await romeo.sends(
@@ -81,19 +83,9 @@ import Testing
     @Test("An occupant whose server died without a word is asked after, and gone when its server is back without it")
     func ghost() async throws {
         try await perform { servers in
-            let romeo = try await servers.montague.enter("romeo@montague.example/orchard")
-            let juliet = try await servers.capulet.enter("juliet@capulet.example/balcony")
-            try await romeo.sends(
-                "<presence to='garden@rooms.montague.example/romeo'><x xmlns='http://jabber.org/protocol/muc'/></presence>"
-            )
+            let (romeo, juliet) = try await gather(servers)
             await servers.settle()
-            try await romeo.sends(
-                "<iq type='set' id='c' to='garden@rooms.montague.example'><query xmlns='http://jabber.org/protocol/muc#owner'><x xmlns='jabber:x:data' type='submit'/></query></iq>"
-            )
-            await servers.settle()
-            try await juliet.sends(
-                "<presence to='garden@rooms.montague.example/juliet'><x xmlns='http://jabber.org/protocol/muc'/></presence>"
-            )
+            try await enters(juliet, "juliet")
             await servers.settle()
             _ = await romeo.takeInbox()
             await servers.capulet.loseFederation()

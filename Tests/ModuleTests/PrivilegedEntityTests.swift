@@ -175,6 +175,16 @@ import Testing
 
     // MARK: Requests
 
+    /// The component is connected, Juliet is there, and Romeo is not.
+    @ServerActor
+    private func gather(_ stage: Stage) async throws -> (gateway: Gateway, juliet: TestKit.Actor) {
+        let gateway = try await Gateway.connect(stage)
+        let juliet = try await stage.enter("juliet@montague.example/balcony")
+        try await stage.account("romeo@montague.example")
+        _ = await gateway.everything()
+        return (gateway, juliet)
+    }
+
     private func privileged(_ inner: String, kind: String = "get", to: String = "romeo@montague.example") -> String {
         "<iq from='irc.montague.example' to='\(to)' type='\(kind)' id='p'><privileged_iq xmlns='urn:xmpp:privilege:2'>\(inner)</privileged_iq></iq>"
     }
@@ -182,10 +192,7 @@ import Testing
     @Test("It sends requests in users' names and gets the answers")
     func requests() async throws {
         try await playWithComponent(all) { stage in
-            let gateway = try await Gateway.connect(stage)
-            let juliet = try await stage.enter("juliet@montague.example/balcony")
-            try await stage.account("romeo@montague.example")
-            _ = await gateway.everything()
+            let (gateway, juliet) = try await gather(stage)
             gateway.says(
                 privileged(
                     "<iq xmlns='jabber:client' type='get' id='i' to='juliet@montague.example/balcony'><ping xmlns='urn:xmpp:ping'/></iq>"
@@ -226,10 +233,7 @@ import Testing
     @Test("A request that nobody answers fails after a while")
     func silence() async throws {
         try await playWithComponent(all) { stage in
-            let gateway = try await Gateway.connect(stage)
-            let juliet = try await stage.enter("juliet@montague.example/balcony")
-            try await stage.account("romeo@montague.example")
-            _ = await gateway.everything()
+            let (gateway, juliet) = try await gather(stage)
             gateway.says(
                 privileged(
                     "<iq xmlns='jabber:client' type='get' id='i' to='juliet@montague.example/balcony'><ping xmlns='urn:xmpp:ping'/></iq>"
@@ -243,10 +247,7 @@ import Testing
     @Test("What does not fit is forbidden (XEP-0356 §6.3)")
     func refusedRequests() async throws {
         try await playWithComponent(all) { stage in
-            let gateway = try await Gateway.connect(stage)
-            let juliet = try await stage.enter("juliet@montague.example/balcony")
-            try await stage.account("romeo@montague.example")
-            _ = await gateway.everything()
+            let (gateway, juliet) = try await gather(stage)
             let to = "to='juliet@montague.example/balcony'"
             let ping = "<ping xmlns='urn:xmpp:ping'/>"
             let disco = "<query xmlns='http://jabber.org/protocol/disco#info'/>"
