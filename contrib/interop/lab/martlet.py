@@ -2,8 +2,7 @@
 
 import pathlib
 
-from lib.processes import command
-from lib.servers import PORTS
+from lib.servers import PORTS, MartletProgram
 
 from .network import RESOLVER
 from .peer import CERTIFICATES, Peer
@@ -12,7 +11,7 @@ from .peer import CERTIFICATES, Peer
 POLICIES = {CERTIFICATES: "secure", "dialback": "dialback"}
 
 
-class Martlet(Peer):
+class Martlet(MartletProgram, Peer):
     name = "martlet"
     s2s_tls_port = 5270
     features = frozenset({"bidi", "sm"})
@@ -50,10 +49,3 @@ listen: {{ c2s: {PORTS[0]}, c2s_tls: {PORTS[1]}, s2s: {self.s2s_port}, s2s_tls: 
     @property
     def _environment(self) -> dict[str, str]:
         return {**super()._environment, "SSL_CERT_FILE": "/etc/ssl/certs/ca-certificates.crt"}
-
-    @property
-    def _command(self) -> list:
-        return [self.executable, "run", "--config", self._config]
-
-    def add_user(self, jid: str, password: str) -> None:
-        command([self.executable, "user", "add", jid, "--password-stdin", "--config", self._config], text=password)

@@ -1,11 +1,11 @@
 """Debian's Prosody: certificates or dialback, bidirectional streams, stream management between servers."""
 
-from lib.processes import command
+from lib.servers import ProsodyProgram
 
 from .peer import CERTIFICATES, Peer
 
 
-class Prosody(Peer):
+class Prosody(ProsodyProgram, Peer):
     name = "prosody"
     s2s_tls_port = 5270
     features = frozenset({"bidi", "sm"})
@@ -58,11 +58,3 @@ Component "{self.proxy}" "proxy65"
     proxy65_acl = {{ "{self.domain}" }}
 proxy65_ports = {{ 5000 }}
 """)
-
-    @property
-    def _command(self) -> list:
-        return ["prosody", "-F", "--config", self._config]
-
-    def add_user(self, jid: str, password: str) -> None:
-        user, host = jid.split("@")
-        command(["prosodyctl", "--config", self._config, "register", user, host, password])

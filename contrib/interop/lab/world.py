@@ -10,7 +10,7 @@ import time
 
 from lib.__main__ import log_to
 from lib.certificates import Authority
-from lib.steps import Abandoned, Record
+from lib.steps import Abandoned, Record, perform
 
 from . import catalogue
 from .certificates import Forger
@@ -101,15 +101,14 @@ class World:
                      self._bundle, self._chance)
         stage.folder.mkdir(parents=True)
         begin = time.monotonic()
-        try:
-            scenario = importlib.import_module(f".scenarios.{name}", __package__)
+
+        async def scenario() -> None:
+            module = importlib.import_module(f".scenarios.{name}", __package__)
             async with asyncio.timeout(catalogue.SCENARIOS[name].bound):
-                await scenario.run(stage)
-        except Abandoned:
-            pass
-        except Exception as error:
-            with stage.step("the scenario runs to its end"):
-                raise error
+                await module.run(stage)
+
+        try:
+            await perform(stage, scenario())
         finally:
             try:
                 await stage.close()

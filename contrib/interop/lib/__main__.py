@@ -13,7 +13,7 @@ from .certificates import Authority
 from .internet import Internet
 from .servers import ADDRESS, Martlet, Prosody, Server
 from .stage import Stage
-from .steps import Abandoned, Record
+from .steps import Record, perform
 
 DOMAIN = "chat.test"
 
@@ -47,17 +47,16 @@ async def play(name: str, chosen, folder: pathlib.Path, authority: pathlib.Path,
     server: Server = Prosody(*arguments) if chosen.server == "prosody" else Martlet(
         *arguments, executable=chosen.martlet)
     stage = Stage(name, server, record, folder / name, artefacts, authority)
-    try:
+
+    async def scenario() -> None:
         with stage.step("the server starts", needed=True):
             await server.start()
-        scenario = importlib.import_module(f"scenarios.{name}")
+        module = importlib.import_module(f"scenarios.{name}")
         async with asyncio.timeout(catalogue.SCENARIOS[name].bound):
-            await scenario.run(stage)
-    except Abandoned:
-        pass
-    except Exception as error:
-        with stage.step("the scenario runs to its end"):
-            raise error
+            await module.run(stage)
+
+    try:
+        await perform(stage, scenario())
     finally:
         await stage.close()
         server.close()

@@ -77,10 +77,33 @@ class Server(abc.ABC):
         return all(_accepts(self.address, port) for port in PORTS)
 
 
-class Martlet(Server):
+class MartletProgram:
+    """How Martlet is run, wherever its configuration is from."""
+
+    @property
+    def _command(self) -> list:
+        return [self.executable, "run", "--config", self._config]
+
+    def add_user(self, jid: str, password: str) -> None:
+        command([self.executable, "user", "add", jid, "--password-stdin", "--config", self._config], text=password)
+
+
+class ProsodyProgram:
+    """How Debian's Prosody is run, wherever its configuration is from."""
+
+    @property
+    def _command(self) -> list:
+        return ["prosody", "-F", "--config", self._config]
+
+    def add_user(self, jid: str, password: str) -> None:
+        user, host = jid.split("@")
+        command(["prosodyctl", "--config", self._config, "register", user, host, password])
+
+
+class Martlet(MartletProgram, Server):
     def __init__(self, *arguments, executable: pathlib.Path):
         super().__init__(*arguments)
-        self._executable = executable.resolve()
+        self.executable = executable.resolve()
         self._config = self._data.parent / "martlet.yaml"
         self._config.write_text(f"""\
 data_directory: {self._data}
@@ -106,13 +129,6 @@ modules:
       - {{ type: turn, host: turn.{self.domain}, port: {TURN_PORT} }}
 listen: {{ c2s: {PORTS[0]}, c2s_tls: {PORTS[1]}, s2s: off, s2s_tls: off }}
 """)
-
-    @property
-    def _command(self) -> list:
-        return [self._executable, "run", "--config", self._config]
-
-    def add_user(self, jid: str, password: str) -> None:
-        command([self._executable, "user", "add", jid, "--password-stdin", "--config", self._config], text=password)
 
 
 # XEP-0156, which Debian's Prosody leaves to others.
@@ -142,7 +158,7 @@ end)
 """
 
 
-class Prosody(Server):
+class Prosody(ProsodyProgram, Server):
     gaps = {
         "login by SCRAM-SHA-1 over STARTTLS": "Prosody keeps one hash, SHA-256 here",
         "login by SCRAM-SHA-1 over direct TLS": "Prosody keeps one hash, SHA-256 here",
@@ -280,14 +296,6 @@ Component "{PROXY}.{self.domain}" "proxy65"
 Component "{GATEWAY}.{self.domain}"
     component_secret = "{GATEWAY_SECRET}"
 """)
-
-    @property
-    def _command(self) -> list:
-        return ["prosody", "-F", "--config", self._config]
-
-    def add_user(self, jid: str, password: str) -> None:
-        user, host = jid.split("@")
-        command(["prosodyctl", "--config", self._config, "register", user, host, password])
 
 
 def _accepts(address: str, port: int) -> bool:

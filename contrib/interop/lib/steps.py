@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import typing
 
 
 class Failure(Exception):
@@ -16,6 +17,17 @@ def expect(condition: object, reason: str) -> None:
     """Fails the current step with `reason` unless `condition` holds."""
     if not condition:
         raise Failure(reason)
+
+
+async def perform(stage, body: typing.Awaitable[None]) -> None:
+    """Runs a scenario to its end; what goes wrong outside of its steps is one that failed."""
+    try:
+        await body
+    except Abandoned:
+        pass
+    except Exception as error:
+        with stage.step("the scenario runs to its end"):
+            raise error
 
 
 class Record:
