@@ -68,6 +68,7 @@ public final class RawSocket {
     /// Waits for a condition, for as long as its ``patience`` lasts.
     public func until(_ condition: @ServerActor () -> Bool) async -> Bool {
         for _ in 0..<Int(patience / .milliseconds(5)) {
+            await SocketTurn.pass()
             if condition() { return true }
             try? await ServerActor.loop.scheduleTask(in: .milliseconds(5)) {}.futureResult.get()
         }

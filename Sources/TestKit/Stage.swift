@@ -154,9 +154,9 @@ public final class Stage {
             }
         }
         guard medium == .tls else { return }
-        // Sockets need a moment of real time, and answer when the loop has seen them.
-        for _ in 0..<20 {
-            try? await ServerActor.loop.scheduleTask(in: .milliseconds(1)) {}.futureResult.get()
+        for _ in 0..<4 {
+            await SocketTurn.pass(2)
+            await driver.flush()
         }
     }
 

@@ -26,6 +26,7 @@ final class TwoServers {
         for _ in 0..<2_000 {
             if condition() { return true }
             await Task.yield()
+            await SocketTurn.pass()
             try? await ServerActor.loop.scheduleTask(in: .milliseconds(5)) {}.futureResult.get()
         }
         return condition()
@@ -42,7 +43,7 @@ final class TwoServers {
         for _ in 0..<16 {
             await montague.settle()
             await capulet.settle()
-            try? await ServerActor.loop.scheduleTask(in: .milliseconds(2)) {}.futureResult.get()
+            await SocketTurn.pass(2)
         }
     }
 

@@ -140,7 +140,7 @@ import Testing
             }
             for _ in 0..<20 {
                 await stage.advance(by: .seconds(10))
-                try? await ServerActor.loop.scheduleTask(in: .milliseconds(20)) {}.futureResult.get()
+                await SocketTurn.pass(4)
             }
             gateway.socket.setReading(true)
             #expect(await gateway.socket.isCutOff())

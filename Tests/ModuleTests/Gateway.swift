@@ -92,7 +92,7 @@ final class Gateway {
     func everything() async -> [Element] {
         for _ in 0..<3 {
             await stage.settle()
-            try? await ServerActor.loop.scheduleTask(in: .milliseconds(10)) {}.futureResult.get()
+            await SocketTurn.pass(2)
         }
         hear()
         defer { inbox = [] }

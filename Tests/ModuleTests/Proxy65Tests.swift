@@ -91,7 +91,7 @@ import Testing
             juliets.says("too early")
             let romeos = try await end(stage, name)
             await stage.settle()
-            for _ in 0..<20 { try? await ServerActor.loop.submit {}.get() }
+            await SocketTurn.pass(2)
             try await romeo.asks(.set, activation("s1", target), to: "proxy.montague.example")
             romeos.says("Sweet lady")
             #expect(await juliets.until { juliets.heard == Array("Sweet lady".utf8) })
@@ -116,7 +116,7 @@ import Testing
             juliets.setReading(true)
             for _ in 0..<2_000 where juliets.heard.count < bytes.count {
                 await stage.advance(by: .milliseconds(50))
-                try? await ServerActor.loop.scheduleTask(in: .milliseconds(1)) {}.futureResult.get()
+                await SocketTurn.pass()
             }
             #expect(juliets.heard.count == bytes.count && juliets.heard == bytes)
         }
@@ -131,9 +131,9 @@ import Testing
             romeos.says([UInt8](repeating: 7, count: 8_000_000))
             await stage.advance(by: .seconds(1))
             juliets.setReading(true)
-            for _ in 0..<200 where juliets.heard.count < 8_000_000 {
+            for _ in 0..<2_000 where juliets.heard.count < 8_000_000 {
                 await stage.advance(by: .milliseconds(50))
-                try? await ServerActor.loop.scheduleTask(in: .milliseconds(1)) {}.futureResult.get()
+                await SocketTurn.pass()
             }
             romeos.says([UInt8](repeating: 8, count: 100_000))
             romeos.leaves()
@@ -153,13 +153,13 @@ import Testing
                 await stage.settle()
                 _ = await juliets.until { juliets.heard.count > 90_000 }
                 for _ in 0..<100 {
-                    try? await ServerActor.loop.scheduleTask(in: .milliseconds(1)) {}.futureResult.get()
+                    await SocketTurn.pass()
                 }
                 let first = juliets.heard.count
                 #expect(first < 200_000, "\(first)")
-                for _ in 0..<300 where juliets.heard.count < 2_000_000 {
+                for _ in 0..<3_000 where juliets.heard.count < 2_000_000 {
                     await stage.advance(by: .milliseconds(200))
-                    try? await ServerActor.loop.scheduleTask(in: .milliseconds(2)) {}.futureResult.get()
+                    await SocketTurn.pass()
                 }
                 #expect(juliets.heard.count == 2_000_000)
             }
@@ -237,7 +237,7 @@ import Testing
             second.leaves()
             #expect(await second.isCutOff())
             await stage.settle()
-            for _ in 0..<20 { try? await ServerActor.loop.scheduleTask(in: .milliseconds(1)) {}.futureResult.get() }
+            for _ in 0..<20 { await SocketTurn.pass() }
             _ = try await end(stage, name)
         }
     }
