@@ -129,6 +129,7 @@ import Testing
             try await guest.receives("<message type='error' id='i'/>")
             // Nor is it anybody's contact.
             let jid = try #require(guest.jid?.bare)
+            try await juliet.asks(.get, "<query xmlns='jabber:iq:roster'/>")
             try await juliet.sends("<presence to='\(jid)' type='subscribe' id='t'/>")
             try await juliet.receivesAnywhere("<presence from='\(jid)' type='unsubscribed'/>")
             try await guest.staysSilent()

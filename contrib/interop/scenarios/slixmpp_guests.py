@@ -20,7 +20,7 @@ class Invitation(Mech):
     required_credentials = {"password"}
 
     def process(self, challenge=b""):
-        return self.credentials["password"].encode()
+        return self.credentials["password"]
 
 
 async def run(stage: Stage) -> None:
