@@ -51,8 +51,9 @@ final class Federation: Entity {
 
     /// The same with respect to one domain elsewhere: guests have to do with those whom their invitations name.
     func serves(_ domain: String, for remote: String) -> Bool {
-        guard let host = server.host(domain), host.isAnonymous else { return serves(domain) }
-        return guestBook(of: host)?.mayFederate(with: remote) ?? false
+        // Asked for every stanza that leaves.
+        guard let host = server.host(domain) else { return server.component(domain) != nil }
+        return !host.isAnonymous || guestBook(of: host)?.mayFederate(with: remote) == true
     }
 
     private func guestBook(of host: Host) -> (any GuestBook)? {
