@@ -15,7 +15,7 @@ import Testing
             "check", "check config", "check certs dns ports --json", "status --json", "reload", "stop", "log", "log debug",
             "log --trace anna@example.org", "log --untrace anna@example.org", "docs etc",
             "guests", "guests list guests.example.org --json", "guests revoke 0123456789ab",
-            "guests invite anna@example.org room@conference.example.org --host guests.example.org --name Bob --places 3",
+            "guests invite anna@example.org room@rooms.example.org --host guests.example.org --name Bob --places 3",
         ])
     func understood(line: String) throws {
         _ = try RootCommand.parseAsRoot(line.split(separator: " ").map(String.init))
