@@ -10,7 +10,7 @@ public let bundledModules: [any Module.Type] = [
     PresenceExchange.self,
     Messages.self, Offline.self, Disco.self, Caps.self, Ping.self, SoftwareVersion.self, EntityTime.self,
     LastActivity.self, Private.self, VCard.self, Register.self, ContactAddresses.self, Commands.self, Admin.self,
-    Announce.self, Carbons.self, Blocking.self, SpamReports.self, Strangers.self, Brake.self, ExternalServices.self, Archive.self,
+    Announce.self, Carbons.self, Blocking.self, SpamReports.self, Strangers.self, Brake.self, Guests.self, ExternalServices.self, Archive.self,
     ClientState.self, Push.self, SASL2.self, FAST.self, Clients.self, StreamLimits.self, PubSub.self, Bookmarks.self,
     Avatars.self, VCard4.self, Displayed.self, Keys.self, MUC.self, ComponentPort.self, ComponentRights.self,
     ExternalComponent.self,

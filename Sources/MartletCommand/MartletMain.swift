@@ -102,7 +102,11 @@ struct RootCommand: AsyncParsableCommand {
             CommandGroup(name: "Serving", subcommands: [Run.self, Demo.self, Setup.self, Check.self]),
             CommandGroup(name: "Accounts", subcommands: [User.self]),
             CommandGroup(
-                name: "A running server", subcommands: [Status.self, Reload.self, Stop.self, Log.self, Keys.self, ServersCommand.self]),
+                name: "A running server",
+                subcommands: [
+                    Status.self, Reload.self, Stop.self, Log.self, Keys.self, ServersCommand.self,
+                    GuestsCommand.self,
+                ]),
             CommandGroup(name: "Reading", subcommands: [ModulesCommand.self, Docs.self]),
         ])
 }

@@ -39,20 +39,30 @@ public final class Actor {
 
     /// Takes the account's place without SASL and bind, whose modules may not be loaded.
     func becomes(_ localpart: String, _ resourcepart: String, _ host: Host) async throws {
-        let header = "<?xml version='1.0'?><stream:stream to='\(domain)' version='1.0' xmlns='jabber:client'"
-            + " xmlns:stream='http://etherx.jabber.org/streams'>"
-        try await sends(header)
-        try await expectStream()
+        try await opensStream()
         stream?.authenticate(localpart)
-        restart()
-        try await sends(header)
-        try await expectStream()
+        try await opensStream()
         let account = await host.accounts.account(localpart)
         guard let stream, let account else { throw AccountError.unknown }
         stream.bind(account.bind(resourcepart, link: stream))
     }
 
-    private func expectStream() async throws {
+    /// Logs in with ANONYMOUS and binds a resource.
+    func becomesGuest(_ trace: String, _ place: StageError.Place) async throws {
+        try await opensStream()
+        let data = trace.isEmpty ? "" : Base64.encode(Array(trace.utf8))
+        try await sends("<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='ANONYMOUS'>\(data)</auth>")
+        let answer = try await next("an outcome", place)
+        guard answer.is("success", .sasl) else { throw StageError("Not let in: \(answer)", place) }
+        try await opensStream()
+        try await asks(.set, "<bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'/>", file: place.file, line: place.line)
+    }
+
+    private func opensStream() async throws {
+        restart()
+        try await sends(
+            "<?xml version='1.0'?><stream:stream to='\(domain)' version='1.0' xmlns='jabber:client'"
+                + " xmlns:stream='http://etherx.jabber.org/streams'>")
         _ = try await next("stream features", .init(file: #fileID, line: #line))
     }
 

@@ -197,6 +197,22 @@ public final class Stage {
         return actor
     }
 
+    /// Brings somebody without an account on stage: logs in on an anonymous host (XEP-0175), binds, sends presence. Needs
+    /// the modules `sasl` and `bind`.
+    ///
+    /// - Parameter trace: the trace information of ANONYMOUS.
+    public func enterAsGuest(
+        of domain: String, with trace: String = "", presence: Bool = true, file: String = #fileID, line: Int = #line
+    ) async throws -> Actor {
+        let actor = try await connect(to: domain)
+        try await actor.becomesGuest(trace, .init(file: file, line: line))
+        await settle()
+        if presence { try await actor.sends("<presence/>") }
+        await settle()
+        actor.forgetAll()
+        return actor
+    }
+
     /// Opens a connection and nothing more; the actor speaks raw XML, stream header included.
     public func connect(to domain: String, secure: Bool = true) async throws -> Actor {
         let actor = Actor(domain: domain, stage: self)

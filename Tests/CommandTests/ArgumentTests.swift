@@ -14,6 +14,8 @@ import Testing
             "user import file --config f.yaml", "user import -", "modules", "modules --json", "modules info c2s",
             "check", "check config", "check certs dns ports --json", "status --json", "reload", "stop", "log", "log debug",
             "log --trace anna@example.org", "log --untrace anna@example.org", "docs etc",
+            "guests", "guests list guests.example.org --json", "guests revoke 0123456789ab",
+            "guests invite anna@example.org room@rooms.example.org --host guests.example.org --name Bob --places 3",
         ])
     func understood(line: String) throws {
         _ = try RootCommand.parseAsRoot(line.split(separator: " ").map(String.init))

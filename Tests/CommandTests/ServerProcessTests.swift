@@ -68,6 +68,41 @@ import Testing
         #expect(await MartletMain.execute(["keys", "anna@localhost", "--config", path]) == 3)
     }
 
+    @Test("guests makes invitations that outlive the server, lists them and takes them back")
+    func guests() async throws {
+        #expect(await MartletMain.execute(["guests", "--config", path]) == 3)
+        let text = String(decoding: try Files.read(path), as: UTF8.self)
+        let hosts = "localhost: {}, guests.localhost: { authentication: anonymous }"
+        try Files.write(
+            text.replacing("localhost: {}", with: hosts) + "\nmodules: { guests: on }\n", to: path, isReplacing: true)
+        var child = try Child(["run", "--config", path])
+        #expect(child.readLine() != nil)
+        var client = try ControlClient.require(try ConfigurationFile.readLoosely(path))
+        let pass = try client.ask(.inviteGuest, GuestRequest(peers: [JID("anna@localhost")!], name: "Bob", places: 2))
+        #expect(pass.token.count == 40 && pass.hint.contains(pass.token))
+        for (line, code) in [
+            ("invite anna@localhost bob@elsewhere.example --expires 2h --json", Int32(0)),
+            ("invite anna@localhost --host guests.localhost --places 3", 0), ("invite localhost", 2),
+            ("invite anna@localhost --host localhost", 2), ("invite anna@localhost --expires soon", 2),
+            ("invite anna@localhost/phone", 2), ("invite anna@localhost --places 0", 2), ("invite", 2),
+            ("list --json", 0), ("list guests.localhost", 0), ("list localhost", 2), ("revoke nothing", 1),
+        ] {
+            let words = ["guests"] + line.split(separator: " ").map(String.init) + ["--config", path]
+            #expect(await MartletMain.execute(words) == code, "\(line)")
+        }
+        kill(child.id, SIGTERM)
+        #expect(child.wait() == 0)
+        child = try Child(["run", "--config", path])
+        #expect(child.readLine() != nil)
+        client = try ControlClient.require(try ConfigurationFile.readLoosely(path))
+        let all = try client.ask(.listGuests, GuestListArguments())
+        #expect(all.count == 3 && all.first == pass.invitation)
+        #expect(await MartletMain.execute(["guests", "revoke", pass.invitation.id, "--config", path]) == 0)
+        #expect(try client.ask(.listGuests, GuestListArguments()).count == 2)
+        kill(child.id, SIGTERM)
+        #expect(child.wait() == 0)
+    }
+
     @Test("Storage that is no database is an error at start")
     func corrupt() throws {
         try Files.write(String(repeating: "no database ", count: 500), to: folder.path + "/martlet.sqlite")

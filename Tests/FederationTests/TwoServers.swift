@@ -69,15 +69,16 @@ final class TwoServers {
             if let port = stage.server.listening["s2s_tls"]?.first?.port {
                 names.serve(domain, port: port, directTLS: true)
             }
-            names.serveComponents(of: stage)
+            names.serveOthers(of: stage)
         }
     }
 }
 
 extension TestNames {
-    @ServerActor fileprivate func serveComponents(of stage: Stage) {
+    @ServerActor fileprivate func serveOthers(of stage: Stage) {
         guard let port = stage.server.listening["s2s"]?.first?.port else { return }
         for component in stage.server.allComponents { serve(component.domain, port: port) }
+        for host in stage.server.allHosts where host.isAnonymous { serve(host.domain, port: port) }
     }
 }
 
@@ -93,7 +94,7 @@ struct TestCertificates {
         for domain in ["montague.example", "capulet.example"] {
             mkdir("\(path)/\(domain)", 0o700)
             let files = try SelfSignedCertificate.generate(
-                hosts: [domain, "rooms.\(domain)"], directory: "\(path)/\(domain)")
+                hosts: [domain, "rooms.\(domain)", "guests.\(domain)"], directory: "\(path)/\(domain)")
             if !strangers.contains(domain) { trusted += Self.read(files.certificate) }
         }
         // Somebody has to be trusted.
@@ -137,9 +138,11 @@ struct TestCertificates {
 ///   - s2s: options of the module, for both.
 ///   - strangers: domains whose certificates nobody trusts.
 ///   - listen: the ports of both.
+///   - guests: whether both have a host for guests, such as `guests.montague.example`.
 func playBetweenServers(
     s2s: String = "", strangers: Set<String> = [], modules extra: [any Module.Type] = [],
     listen: String = "s2s: \"127.0.0.1:0\", s2s_tls: off", components: Bool = false, ofModule component: String = "muc",
+    guests: Bool = false,
     drivers: (montague: MemoryStorageDriver, capulet: MemoryStorageDriver) = (
         MemoryStorageDriver(), MemoryStorageDriver()
     ),
@@ -156,7 +159,7 @@ func playBetweenServers(
     let config: @Sendable (String) -> String = { domain in
         """
         certificates: \(certificates.path)/\(domain)
-        hosts: { \(domain): {} }
+        hosts: { \(domain): {}\(guests ? ", guests.\(domain): { authentication: anonymous }" : "") }
         listen: { \(listen) }
         \(components ? "components: { rooms.\(domain): { module: \(component) } }" : "")
         modules:

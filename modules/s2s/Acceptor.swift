@@ -45,6 +45,9 @@ final class Acceptor: StreamNegotiator {
         }
         if let claimed {
             stream.pair = DomainPair(local: to, remote: claimed)
+            guard federation.serves(to, for: claimed) else {
+                throw StreamError(.hostUnknown, "No guest of \(to) was invited by anybody at \(claimed).")
+            }
             guard !federation.serves(claimed) else { throw StreamError(.invalidFrom, "\(claimed) is served here.") }
             if let reason = federation.policies.refusal(of: claimed) { throw StreamError(.policyViolation, reason) }
         }

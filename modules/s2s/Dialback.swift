@@ -163,7 +163,7 @@ final class Dialback {
 
     /// XEP-0220 §2.2.1: a peer wants to send for a domain.
     private func receiveKey(_ key: String, _ pair: DomainPair, _ stream: ServerStream) {
-        guard federation.serves(pair.local) else {
+        guard federation.serves(pair.local, for: pair.remote) else {
             return refuse(pair, stream, StanzaError(.itemNotFound, nil, "\(pair.local) is not served here."))
         }
         guard !federation.serves(pair.remote) else {

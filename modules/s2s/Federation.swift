@@ -45,8 +45,29 @@ final class Federation: Entity {
 
     /// Whether this domain is one of ours that speaks to others.
     func serves(_ domain: String) -> Bool {
-        if let host = server.host(domain) { return !host.isAnonymous || options.isForGuests }
+        if let host = server.host(domain) { return !host.isAnonymous || guestBook(of: host) != nil }
         return server.component(domain) != nil
+    }
+
+    /// The same with respect to one domain elsewhere: guests have to do with those whom their invitations name.
+    func serves(_ domain: String, for remote: String) -> Bool {
+        // Asked for every stanza that leaves.
+        guard let host = server.host(domain) else { return server.component(domain) != nil }
+        return !host.isAnonymous || guestBook(of: host)?.mayFederate(with: remote) == true
+    }
+
+    private func guestBook(of host: Host) -> (any GuestBook)? {
+        options.isForGuests ? host.service((any GuestBook).self) : nil
+    }
+
+    /// The administrator wants guests to write to other servers, and nobody says to whom they may.
+    func warnAboutGuests() {
+        guard options.isForGuests else { return }
+        for host in server.allHosts where host.isAnonymous && guestBook(of: host) == nil {
+            log.warning(
+                "Guests cannot write to other servers without invitations: switch the module guests on",
+                metadata: ["host": "\(host.domain)"])
+        }
     }
 
     func host(_ domain: String) -> Host? { server.host(domain) ?? server.component(domain) }
@@ -56,7 +77,7 @@ final class Federation: Entity {
     /// Takes a stanza for a domain elsewhere.
     func receive(_ stanza: Stanza) {
         guard let from = stanza.header.from, let to = stanza.to else { return }
-        guard serves(from.domainpart) else {
+        guard serves(from.domainpart, for: to.domainpart) else {
             let isHere = server.host(from.domainpart) != nil
             return isHere ? bounce(stanza, .notAllowed("Guests cannot write to other servers.")) : ()
         }

@@ -81,7 +81,8 @@ struct FederationOptions: ModuleOptions {
         usesPOSH = config.bool(
             "posh", default: true, "Whether a domain's web server may vouch for its certificate (RFC 7711).")
         isForGuests = config.bool(
-            "guests", default: false, "Whether users of anonymous hosts may write to other servers.")
+            "guests", default: false,
+            "Whether guests may write to other servers, to those whom their invitations name (module guests).")
     }
 
     private static func normal(_ name: String) -> String { JID(domain: name)?.domainpart ?? name.lowercased() }

@@ -34,6 +34,7 @@ public final class ServerToServer: Module {
         let federation = Federation(server: host.server, options: options, dns: dns, log: host.log)
         try federation.judge.loadTrust()
         self.federation = federation
+        federation.warnAboutGuests()
         ports = ServicePorts(host.server)
         host.serveElsewhere(federation)
         host.startUp {
@@ -42,6 +43,7 @@ public final class ServerToServer: Module {
         }
         host.onConfigurationChange {
             federation.endStreamsOfLostHosts()
+            federation.warnAboutGuests()
             host.startUp { try await self.openPorts() }
         }
         host.finishBeforeStop { federation.isOwedAnswers }

@@ -113,14 +113,23 @@ final class Authenticator: AuthenticationService {
         case .success(.token(let localpart, let token), let data):
             throttle.recordSuccess(account: account(localpart))
             succeed(attempt, localpart, data, token: token)
-        case .success(.anonymous, let data):
-            // XEP-0175 §3: an address that nobody has had and nobody can guess.
-            succeed(attempt, RandomToken.make(bytes: 10), data)
+        case .success(.anonymous(let trace), let data): admit(attempt, trace, data)
         case .success(.certificate, _):
             // EXTERNAL is not among the mechanisms that options allow.
             fail(attempt, .invalidMechanism)
         case .failure(let failure): fail(attempt, failure)
         }
+    }
+
+    /// Lets somebody in who has no account.
+    private func admit(_ attempt: Attempt, _ trace: String, _ data: [UInt8]?) {
+        guard let book = host.service((any GuestBook).self) else {
+            // XEP-0175 §3: an address that nobody has had and nobody can guess.
+            return succeed(attempt, RandomToken.make(bytes: 10), data)
+        }
+        // Invitations are guessed at like passwords.
+        if let refusal = refusal(attempt) { return fail(attempt, refusal) }
+        do throws(SASLFailure) { succeed(attempt, try book.admit(trace), data) } catch { fail(attempt, error) }
     }
 
     /// Goes on with the step that `work` leads to; the stream takes nothing from the client meanwhile.

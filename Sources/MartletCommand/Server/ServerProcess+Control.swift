@@ -21,6 +21,7 @@ extension ServerProcess {
         control.answer(.log) { try self.changeLog($0) }
         control.answer(.keys) { try await self.keys($0) }
         answerAccountCommands()
+        answerGuestCommands()
     }
 
     private func status() async throws -> ServerStatus {

@@ -45,6 +45,30 @@ extension ControlCommand where Arguments == AccountArguments, Reply == KeyLogRep
     static var keys: Self { Self("keys") }
 }
 
+extension ControlCommand where Arguments == GuestRequest, Reply == GuestPass {
+    /// Makes an invitation for guests.
+    static var inviteGuest: Self { Self("guests.invite") }
+}
+
+extension ControlCommand where Arguments == GuestListArguments, Reply == [GuestInvitation] {
+    /// The invitations for guests that are good now.
+    static var listGuests: Self { Self("guests.list") }
+}
+
+extension ControlCommand where Arguments == GuestRevocation, Reply == ControlNothing {
+    /// Takes an invitation for guests back.
+    static var revokeGuest: Self { Self("guests.revoke") }
+}
+
+struct GuestListArguments: Codable, Sendable {
+    /// The guests' domain; nil for all.
+    var host: String?
+}
+
+struct GuestRevocation: Codable, Sendable {
+    var id: String
+}
+
 /// How a server is.
 struct ServerStatus: Codable, Sendable {
     struct Host: Codable, Sendable {

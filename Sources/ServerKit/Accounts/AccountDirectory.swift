@@ -93,12 +93,14 @@ public final class AccountDirectory {
 
     /// Makes an account that lives as long as its resources.
     ///
-    /// - Parameter localpart: one that nobody else has.
+    /// - Parameter localpart: one that nobody else has; clients that share it share the account.
     public func makeTemporary(_ localpart: String = RandomToken.make(bytes: 10)) async throws -> Account {
         guard let host else { throw StanzaError.internalServerError }
         let jid = JID(unchecked: localpart, domainpart: host.domain, resourcepart: nil)
         let account = Account(jid: jid, host: host, isLocked: false, isTemporary: true)
         try await runLoaders(account)
+        // Another client of the same guest may have been quicker.
+        if let other = loaded[localpart] { return other }
         loaded[localpart] = account
         return account
     }
@@ -266,7 +268,8 @@ public final class AccountDirectory {
         var error = StanzaError.serviceUnavailable
         var account: Account?
         switch outcome {
-        case .success(let found): account = found
+        // A temporary account, of which the storage knows nothing, may have been made meanwhile.
+        case .success(let found): account = found ?? loaded[localpart]
         case .failure(let failure):
             host.log.error(
                 "An account cannot be loaded", metadata: ["account": "\(localpart)", "reason": "\(failure)"])

@@ -7,6 +7,15 @@ extension Duration {
     public static func days(_ count: Int) -> Duration { .seconds(86_400 * count) }
     /// A duration of so many weeks.
     public static func weeks(_ count: Int) -> Duration { .seconds(604_800 * count) }
+
+    /// Reads `30 days`, `1h 30m`, `90 s`, `2 weeks`, as in the configuration.
+    public init?(text: String) {
+        guard let duration = DurationText.parse(text) else { return nil }
+        self = duration
+    }
+
+    /// The duration in the largest unit that divides it, as in the configuration: `365 days`, `90 minutes`.
+    public var text: String { DurationText.write(self) }
 }
 
 /// Durations as administrators write them: `30 days`, `1h 30m`, `90 s`, `2 weeks`.

@@ -171,6 +171,20 @@ private final class Remembering: Module {
         }
     }
 
+    @Test("Clients of one guest share an account, whatever is sent to it while it is made")
+    func sharedTemporary() async throws {
+        try await play(modules: [], config: "hosts: { montague.example: { authentication: anonymous } }") { stage in
+            let accounts = try await accounts(stage)
+            stage.server.router.route(Message(to: JID("guest@montague.example"), from: JID("x@montague.example")))
+            let one = Task { @ServerActor in try await accounts.makeTemporary("guest") }
+            let two = Task { @ServerActor in try await accounts.makeTemporary("guest") }
+            let (first, second) = (try await one.value, try await two.value)
+            #expect(first === second)
+            await stage.settle()
+            #expect(accounts.loadedAccount("guest") === first)
+        }
+    }
+
     @Test("A guest's account goes with its last resource, and with what modules stored")
     func temporary() async throws {
         try await play(modules: [], config: "hosts: { montague.example: { authentication: anonymous } }") { stage in

@@ -96,7 +96,8 @@ import Testing
         let longest = String(repeating: "𝄞", count: 255)
         for trace in [nil, [], bytes("sirhc"), bytes("sirhc@example.net"), bytes(longest)] {
             var exchange = try SASLExchange(mechanism: "ANONYMOUS", context: .test(anonymous: true))
-            #expect(exchange.start(initialResponse: trace).identity == .anonymous)
+            let said = String(decoding: trace ?? [], as: UTF8.self)
+            #expect(exchange.start(initialResponse: trace).identity == .anonymous(trace: said))
         }
     }
 

@@ -43,6 +43,7 @@ SCENARIOS = {
     "slixmpp_muc_restart": Scenario(180),
     "slixmpp_component": Scenario(120),
     "slixmpp_proxy65": Scenario(120),
+    "slixmpp_guests": Scenario(120),
     "compliance": Scenario(90),
     "channel_binding": Scenario(60),
     "coturn": Scenario(90, ("coturn",)),

@@ -19,6 +19,9 @@ GATEWAY, PROXY = "gateway", "proxy"
 COMPONENT_PORT = 5347
 GATEWAY_SECRET = "a secret shared with nobody"
 
+# The name of a host for guests.
+GUESTS = "guests"
+
 # What servers tell clients of a TURN server at `turn.` below their domain, whether or not one runs there.
 TURN_PORT = 3478
 TURN_SECRET = "a secret shared with nobody"
@@ -46,6 +49,10 @@ class Server(abc.ABC):
     @abc.abstractmethod
     def add_user(self, jid: str, password: str) -> None:
         """Creates an account; the server may be running or not."""
+
+    def guests(self, *arguments: str) -> str:
+        """What the server's tool says about guests."""
+        raise Failure("this server has no invitations for guests")
 
     async def start(self) -> None:
         """Returns when the ports accept connections."""
@@ -110,6 +117,7 @@ data_directory: {self._data}
 certificates: {self._certificates}
 hosts:
   {self.domain}: {{}}
+  {GUESTS}.{self.domain}: {{ authentication: anonymous }}
 components:
   {ROOMS}.{self.domain}: {{ module: muc, grace: 10 s }}
   {PROXY}.{self.domain}: {{ module: proxy65 }}
@@ -122,6 +130,7 @@ components:
 modules:
   contact: {{ abuse: ["mailto:abuse@{self.domain}"] }}
   register: {{}}
+  guests: on
   external_services:
     secret: {TURN_SECRET}
     services:
@@ -129,6 +138,9 @@ modules:
       - {{ type: turn, host: turn.{self.domain}, port: {TURN_PORT} }}
 listen: {{ c2s: {PORTS[0]}, c2s_tls: {PORTS[1]}, s2s: off, s2s_tls: off }}
 """)
+
+    def guests(self, *arguments: str) -> str:
+        return command([self.executable, "guests", *arguments, "--config", self._config])
 
 
 # XEP-0156, which Debian's Prosody leaves to others.
@@ -160,6 +172,7 @@ end)
 
 class Prosody(ProsodyProgram, Server):
     gaps = {
+        "the administrator invites a guest to a user and a room": "Prosody lets in anybody or nobody",
         "login by SCRAM-SHA-1 over STARTTLS": "Prosody keeps one hash, SHA-256 here",
         "login by SCRAM-SHA-1 over direct TLS": "Prosody keeps one hash, SHA-256 here",
         "server and account name disco#info among their features (XEP-0030 §3.1)": "Prosody's accounts do not",

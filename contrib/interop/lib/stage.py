@@ -5,7 +5,7 @@ import itertools
 import pathlib
 
 from .client import Client
-from .servers import GATEWAY, PROXY, ROOMS, Server
+from .servers import GATEWAY, GUESTS, PROXY, ROOMS, Server
 from .steps import Abandoned, Record
 
 PASSWORD = "Wherefore art thou? 7%"
@@ -22,6 +22,7 @@ class Stage:
         self.rooms = f"{ROOMS}.{server.domain}"
         self.gateway = f"{GATEWAY}.{server.domain}"
         self.proxy = f"{PROXY}.{server.domain}"
+        self.guests = f"{GUESTS}.{server.domain}"
         self.folder = folder
         self.artefacts = artefacts
         self.authority = authority

@@ -1,0 +1,244 @@
+import ServerKit
+
+/// The invitations of a host and the guests who are here, in memory; the former on disk as well.
+final class InvitationBook: GuestBook {
+    var options: Guests.Options
+    private let host: ModuleHost
+    private let store: MapStore<Invitation>
+    /// By the digest of the token.
+    private var table: [String: OpenInvitation] = [:]
+    /// By localpart; those included who have logged in and not bound a resource yet.
+    private var guests: [String: Guest] = [:]
+    /// How many invitations name somebody at a domain.
+    private var domains: [String: Int] = [:]
+    private var isLoaded = false
+
+    /// No account has this name, so that none takes the invitations with it when it goes.
+    private static let owner = ""
+    /// How long somebody may take to bind a resource.
+    private static let bindTime = Duration.seconds(120)
+    /// How many may be let in, or about to be.
+    private static let guestLimit = 100_000
+    private static let peerLimit = 20
+    private static let nameLimit = 100
+
+    init(_ host: ModuleHost, _ options: Guests.Options) {
+        self.host = host
+        self.options = options
+        store = host.map("guest-invitations")
+    }
+
+    /// Reads the invitations, and deletes those that are over.
+    func load() async throws {
+        for entry in try await store.entries(of: Self.owner) where table[entry.key] == nil {
+            if entry.value.expires > host.clock.date {
+                add(OpenInvitation(entry.key, entry.value))
+            } else {
+                store.delete(entry.key, of: Self.owner)
+            }
+        }
+        isLoaded = true
+    }
+
+    private func add(_ invitation: OpenInvitation) {
+        table[invitation.digest] = invitation
+        for domain in Set(invitation.peers.map(\.domainpart)) { domains[domain, default: 0] += 1 }
+    }
+
+    // MARK: Coming in
+
+    func admit(_ trace: String) throws(SASLFailure) -> String {
+        let now = host.clock.now
+        // RFC 4505 §2: it may be an address, or what some clients always say.
+        guard OpenInvitation.isToken(trace) else {
+            guard options.isOpen else {
+                throw SASLFailure(.notAuthorized, "Guests need an invitation here, as the trace information.")
+            }
+            return try note(Guest(RandomToken.make(bytes: 10), nil, at: now))
+        }
+        guard isLoaded else { throw .temporaryAuthFailure }
+        guard let invitation = table[OpenInvitation.digest(trace)], invitation.record.expires > host.clock.date else {
+            throw SASLFailure(.notAuthorized, "This is no invitation, or not any more.")
+        }
+        host.log.info("Guest admitted", metadata: ["invitation": "\(invitation.id)"])
+        if invitation.isForOne {
+            let localpart = invitation.record.localpart
+            guard let guest = guests[localpart] else { return try note(Guest(localpart, invitation, at: now)) }
+            guest.admittedAt = now
+            return localpart
+        }
+        guard guests.values.count(where: { $0.invitation === invitation }) < invitation.record.places else {
+            throw SASLFailure(.temporaryAuthFailure, "As many guests as it is for are here with this invitation.")
+        }
+        return try note(Guest(Self.localpart(for: invitation.record.name), invitation, at: now))
+    }
+
+    private func note(_ guest: Guest) throws(SASLFailure) -> String {
+        guard guests.count < Self.guestLimit else { throw .temporaryAuthFailure }
+        guests[guest.localpart] = guest
+        return guest.localpart
+    }
+
+    /// An address that nobody had before (XEP-0175 §3), beginning with what can be read of a name.
+    private static func localpart(for name: String?) -> String {
+        let letters = (name ?? "").lowercased().prefix(20).map { $0.isASCII && ($0.isLetter || $0.isNumber) ? $0 : "-" }
+        let words = String(letters).split(separator: "-").joined(separator: "-")
+        return (words.isEmpty ? "" : words + "-") + RandomToken.make(bytes: 10)
+    }
+
+    /// A guest has a client; if there was one before, it has to go.
+    func receive(_ resource: Resource) {
+        let account = resource.account
+        guard account.isTemporary else { return }
+        guard let guest = guest(account) else {
+            return resource.close(StreamError(.notAuthorized, "This invitation is not valid any more."))
+        }
+        if let end = guest.invitation?.end { return resource.close(end) }
+        for other in account.resources where other !== resource {
+            other.close(StreamError(.conflict, "Somebody has come in with the same invitation."))
+        }
+    }
+
+    /// Who a temporary account is; nil for somebody who should not be here.
+    func guest(_ account: Account) -> Guest? {
+        if let guest = guests[account.name] { return guest }
+        // It left between logging in again and binding a resource.
+        guard let invitation = table.values.first(where: { $0.isForOne && $0.record.localpart == account.name }) else {
+            return nil
+        }
+        let guest = Guest(account.name, invitation, at: host.clock.now)
+        guests[account.name] = guest
+        return guest
+    }
+
+    func forget(_ account: Account) {
+        if account.isTemporary { guests[account.name] = nil }
+    }
+
+    // MARK: Other servers
+
+    func mayFederate(with domain: String) -> Bool { !isLoaded || domains[domain] != nil }
+
+    // MARK: Inviting
+
+    func invite(_ request: GuestRequest, by inviter: JID?) async throws -> GuestPass {
+        guard isLoaded else { throw StanzaError(.internalServerError, .wait) }
+        let record = try record(request, by: inviter)
+        guard table.count < options.capacity else {
+            throw StanzaError.resourceConstraint("There are \(table.count) invitations already.")
+        }
+        let token = RandomToken.make(bytes: OpenInvitation.tokenBytes)
+        let invitation = OpenInvitation(OpenInvitation.digest(token), record)
+        add(invitation)
+        let number = store.set(record, invitation.digest, of: Self.owner)
+        do { try await host.server.storage.durable(number) } catch {
+            end(invitation, StreamError(.notAuthorized))
+            throw error
+        }
+        host.log.info(
+            "Guest invited",
+            metadata: ["invitation": "\(invitation.id)", "jid": "\(inviter?.description ?? "the administrator")"])
+        return GuestPass(token: token, invitation: describe(invitation))
+    }
+
+    private func record(_ request: GuestRequest, by inviter: JID?) throws(StanzaError) -> Invitation {
+        let lifetime = try self.lifetime(request.lifetime)
+        let places = request.places ?? 1
+        guard (1...options.places).contains(places) else {
+            throw .notAcceptable("An invitation is for 1 to \(options.places) guests.")
+        }
+        let name = request.name.flatMap { $0.isEmpty ? nil : $0 }
+        guard name?.count ?? 0 <= Self.nameLimit else {
+            throw .notAcceptable("A name has at most \(Self.nameLimit) characters.")
+        }
+        let date = host.clock.date
+        return Invitation(
+            inviter: inviter?.bare, peers: try peers(request.peers), name: name, made: date,
+            expires: date.advanced(by: lifetime), places: places, localpart: Self.localpart(for: name))
+    }
+
+    private func lifetime(_ seconds: Int?) throws(StanzaError) -> Duration {
+        guard let seconds else { return options.lifetime }
+        let longest = Int(options.longestLifetime.components.seconds)
+        guard (1...longest).contains(seconds) else {
+            throw .notAcceptable("An invitation is good for at most \(options.longestLifetime.text).")
+        }
+        return .seconds(seconds)
+    }
+
+    private func peers(_ peers: [JID]) throws(StanzaError) -> [JID] {
+        guard (1...Self.peerLimit).contains(peers.count) else {
+            throw .notAcceptable("An invitation is to 1 to \(Self.peerLimit) addresses.")
+        }
+        for peer in peers {
+            guard peer.localpart != nil, peer.isBare else {
+                throw .notAcceptable("\(peer) is not the address of a user or a room.")
+            }
+            guard host.server.host(peer.domainpart)?.isAnonymous != true else {
+                throw .notAcceptable("\(peer) would be a guest.")
+            }
+        }
+        return Set(peers).sorted { $0.description < $1.description }
+    }
+
+    var invitations: [GuestInvitation] {
+        table.values.sorted { ($0.record.made, $0.id) < ($1.record.made, $1.id) }.map { describe($0) }
+    }
+
+    private func describe(_ invitation: OpenInvitation) -> GuestInvitation {
+        let record = invitation.record
+        let present = guests.values.filter { guest in
+            guest.invitation === invitation && host.accounts.loadedAccount(guest.localpart)?.resources.isEmpty == false
+        }
+        let addresses = present.compactMap { try? JID(localpart: $0.localpart, domainpart: host.domain) }
+        return GuestInvitation(
+            id: invitation.id, host: host.domain, inviter: record.inviter, peers: record.peers, name: record.name,
+            expires: record.expires.description, places: record.places,
+            guests: addresses.sorted { $0.description < $1.description })
+    }
+
+    // MARK: The end
+
+    func revoke(_ id: String) async throws -> Bool {
+        guard let invitation = table.values.first(where: { $0.id == id }) else { return false }
+        let number = store.delete(invitation.digest, of: Self.owner)
+        end(invitation, StreamError(.notAuthorized, "This invitation has been taken back."))
+        try await host.server.storage.durable(number)
+        host.log.info("Invitation revoked", metadata: ["invitation": "\(id)"])
+        return true
+    }
+
+    /// Ends the sessions of an invitation's guests. What they say as they leave still reaches other servers.
+    private func end(_ invitation: OpenInvitation, _ error: StreamError) {
+        invitation.end = error
+        for guest in guests.values where guest.invitation === invitation {
+            guard let account = host.accounts.loadedAccount(guest.localpart) else { continue }
+            for resource in account.resources { resource.close(error) }
+        }
+        table[invitation.digest] = nil
+        for domain in Set(invitation.peers.map(\.domainpart)) {
+            let count = domains[domain, default: 1] - 1
+            domains[domain] = count > 0 ? count : nil
+        }
+    }
+
+    func endAllSessions(_ error: StreamError) {
+        for account in host.accounts.loadedAccounts where account.isTemporary {
+            for resource in account.resources { resource.close(error) }
+        }
+    }
+
+    /// Ends what is over, and forgets who logged in and never bound a resource.
+    func sweep() {
+        let date = host.clock.date
+        for invitation in Array(table.values) where invitation.record.expires <= date {
+            store.delete(invitation.digest, of: Self.owner)
+            end(invitation, StreamError(.notAuthorized, "This invitation has expired."))
+        }
+        let now = host.clock.now
+        for (localpart, guest) in guests
+        where now - guest.admittedAt > Self.bindTime && host.accounts.loadedAccount(localpart) == nil {
+            guests[localpart] = nil
+        }
+    }
+}
