@@ -90,6 +90,19 @@ import Testing
         }
     }
 
+    @Test("Guests enter rooms, but make none (§10.1)")
+    func guests() async throws {
+        let config = roomConfig().replacing(
+            "hosts: {", with: "hosts: { guests.example: { authentication: anonymous },", maxReplacements: 1)
+        try await play(modules: roomModules, config: config) { stage in
+            let guest = try await stage.enter("someone@guests.example/page")
+            try await guest.isKeptOut(as: "x", .notAllowed)
+            let crone = try await stage.enter("crone1@capulet.example/desktop")
+            try await crone.makesRoom(as: "firstwitch")
+            try await guest.enters(as: "x")
+        }
+    }
+
     @Test("Every refusal says in words what is wrong (§7.2.5 to §7.2.9, §7.2.17)")
     func words() async throws {
         try await playRooms("create: admins", admins: "crone1@capulet.example") { stage in

@@ -90,7 +90,7 @@ public final class MUC: Module {
         public init(_ config: inout OptionReader) {
             creators = config.choice(
                 "create", default: Creators.users,
-                "Who may make rooms: the users of this server, its administrators, or anyone.")
+                "Who may make rooms: those with an account on this server, its administrators, or anyone.")
             roomsPerUser = config.int("max_rooms", default: 100, in: 1...100_000, "Rooms that one user may make.")
             maxOccupants = config.int(
                 "max_occupants", default: 2_000, in: 2...100_000, "Occupants of one room; owners may choose less.")

@@ -239,7 +239,8 @@ final class Rooms {
     func mayCreate(_ jid: JID) -> Bool {
         switch options.creators {
         case .admins: host.host.isAdmin(jid)
-        case .users: jid.localpart != nil && server.host(jid.domainpart) != nil
+        // Not guests: nobody would own the room when they are gone.
+        case .users: jid.localpart != nil && server.host(jid.domainpart).map { !$0.isAnonymous } == true
         case .anyone: true
         }
     }
