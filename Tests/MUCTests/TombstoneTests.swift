@@ -94,8 +94,8 @@ import Testing
     func guests() async throws {
         let config = roomConfig().replacing(
             "hosts: {", with: "hosts: { guests.example: { authentication: anonymous },", maxReplacements: 1)
-        try await play(modules: roomModules, config: config) { stage in
-            let guest = try await stage.enter("someone@guests.example/page")
+        try await play(modules: roomModules + [SASL.self, Bind.self], config: config) { stage in
+            let guest = try await stage.enterAsGuest(of: "guests.example")
             try await guest.isKeptOut(as: "x", .notAllowed)
             let crone = try await stage.enter("crone1@capulet.example/desktop")
             try await crone.makesRoom(as: "firstwitch")
