@@ -39,6 +39,7 @@ async def main() -> int:
     machines = {name: Machine(name, MAKES[name][1], folder) for name in (chosen.server, *chosen.peers)}
     times: dict[str, float] = {}
     try:
+        await names.open()
         for trust in chosen.worlds:
             world = World(trust, chosen, folder, authority, names, machines, record)
             await world.play()

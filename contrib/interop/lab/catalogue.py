@@ -11,6 +11,8 @@ from lib.catalogue import ARTEFACTS, PACKAGES, _built_martlet, _from_caller
 CERTIFICATES, DIALBACK = "certificates", "dialback"
 PEERS = ("prosody", "ejabberd")
 DEBIAN = {"prosody": ("prosody",), "ejabberd": ("ejabberd",)}
+# Where servers look for what they believe of DNSSEC.
+ROOT_KEY = "dns-root-data"
 FOLDER = ARTEFACTS / "federation"
 
 
@@ -41,6 +43,8 @@ SCENARIOS = {
     "refused": Scenario(120, (CERTIFICATES, DIALBACK), paired=False),
     "hostile": Scenario(120, (CERTIFICATES, DIALBACK), paired=False, quick=False),
     "unruly_names": Scenario(90, paired=False, quick=False),
+    "dnssec": Scenario(90, paired=False, quick=False),
+    "policies": Scenario(90, paired=False, quick=False),
     "killed": Scenario(150, quick=False, together=False),
 }
 
@@ -74,7 +78,7 @@ def arguments(given: list[str] | None = None) -> argparse.Namespace:
 
 def packages(chosen: argparse.Namespace) -> list[str]:
     """Debian's packages that a run needs."""
-    found = list(PACKAGES)
+    found = [*PACKAGES, ROOT_KEY]
     for name in (*chosen.peers, chosen.server):
         found += DEBIAN.get(name, ())
     return found

@@ -33,7 +33,7 @@ class Ejabberd(Peer):
         self._config.write_text(f"""\
 loglevel: debug
 hosts: ["{self.domain}"]
-certfiles: ["{self._chain}", "{self._key}"]
+certfiles: ["{self.chain}", "{self._key}"]
 ca_file: /etc/ssl/certs/ca-certificates.crt
 s2s_use_starttls: required
 s2s_max_retry_delay: 1

@@ -1,4 +1,4 @@
-"""What the lab's names stand for: dnsmasq on a machine of its own, and a zone that a scenario answers for by itself."""
+"""What the lab's names stand for: dnsmasq on a machine of its own, and zones that the runner answers for."""
 
 import asyncio
 import pathlib
@@ -8,6 +8,8 @@ from collections.abc import Callable
 from lib.processes import command, end, spawn, until
 
 from . import catalogue
+from .dnssec import PORT as SIGNED_PORT
+from .dnssec import SignedNames
 from .network import HERE, RESOLVER, Machine
 
 # Names below it are asked of the runner (`UnrulyZone`).
@@ -16,15 +18,21 @@ UNRULY_PORT = 5353
 
 
 class Names:
-    """The records, and the server that answers with them; `publish` makes changes known at once."""
+    """The records, and the server that answers with them; `publish` makes changes known at once. `signed` are those
+    that DNSSEC vouches for, at once known, too."""
 
     def __init__(self, folder: pathlib.Path):
         self._machine = Machine("names", RESOLVER, folder)
         self._configuration = folder / "dnsmasq.conf"
         self._log = catalogue.FOLDER / "dnsmasq.log"
+        self._log.unlink(missing_ok=True)
         self._process: subprocess.Popen | None = None
+        self.signed = SignedNames(folder)
         # The lines of each domain, by its name.
         self.records: dict[str, list[str]] = {}
+
+    async def open(self) -> None:
+        await self.signed.open()
 
     def set(self, domain: str, address: str | None, services: list[tuple[str, str, int]] = (),
             aliases: tuple[str, ...] = ()) -> None:
@@ -38,7 +46,8 @@ class Names:
     async def publish(self) -> None:
         lines = ["keep-in-foreground", "no-resolv", "no-hosts", "bind-interfaces", "user=root", "pid-file=",
                  f"listen-address={RESOLVER}", "local=/test/", "local-ttl=1", "neg-ttl=1", "max-ttl=1",
-                 f"server=/{UNRULY}/{HERE}#{UNRULY_PORT}", "cache-size=0", "log-queries", "log-facility=-"]
+                 f"server=/{UNRULY}/{HERE}#{UNRULY_PORT}", f"server={HERE}#{SIGNED_PORT}", "cache-size=0",
+                 "log-queries", "log-facility=-"]
         for records in self.records.values():
             lines += records
         self._configuration.write_text("\n".join(lines) + "\n")
@@ -50,8 +59,13 @@ class Names:
         listening = command(["ip", "netns", "exec", self._machine.name, "ss", "-Hlun"])
         return f"{RESOLVER}:53" in listening
 
+    def asked(self) -> str:
+        """All that was asked so far, as dnsmasq logs it."""
+        return self._log.read_text()
+
     def close(self) -> None:
         end(self._process)
+        self.signed.close()
 
 
 class UnrulyZone(asyncio.DatagramProtocol):

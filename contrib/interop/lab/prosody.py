@@ -35,7 +35,7 @@ class Prosody(ProsodyProgram, Peer):
 run_as_root = true
 pidfile = "{self._data.parent}/prosody.pid"
 data_path = "{self._data}"
-ssl = {{ certificate = "{self._chain}", key = "{self._key}", capath = "/etc/ssl/certs" }}
+ssl = {{ certificate = "{self.chain}", key = "{self._key}", capath = "/etc/ssl/certs" }}
 interfaces = {{ "0.0.0.0" }}
 c2s_direct_tls_ports = {{ 5223 }}
 s2s_direct_tls_ports = {{ {self.s2s_tls_port} }}
