@@ -41,6 +41,7 @@ SCENARIOS = {
     "streams": Scenario(90, quick=False),
     "names": Scenario(150, quick=False),
     "refused": Scenario(120, (CERTIFICATES, DIALBACK), paired=False),
+    "commands": Scenario(60, (CERTIFICATES, DIALBACK), paired=False),
     "hostile": Scenario(120, (CERTIFICATES, DIALBACK), paired=False, quick=False),
     "unruly_names": Scenario(90, paired=False, quick=False),
     "dnssec": Scenario(90, paired=False, quick=False),
