@@ -32,6 +32,8 @@ async def main() -> int:
     command(["mount", "-t", "tmpfs", "-o", "mode=0755", "lab", "/run"])
     folder = pathlib.Path("/run/lab")
     folder.mkdir()
+    for name in chosen.peers:
+        MAKES[name][0].system = chosen.peers_from and chosen.peers_from.resolve()
     record = Record({})
     authority = Authority(folder / "authority")
     open_network(folder, authority)

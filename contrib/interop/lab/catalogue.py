@@ -59,6 +59,8 @@ def arguments(given: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--peer", choices=PEERS, action="append", help="only this one; default: all")
     parser.add_argument("--trust", choices=(CERTIFICATES, DIALBACK), action="append",
                         help="only this way for servers to know each other; default: both")
+    parser.add_argument("--peers-from", type=_from_caller, metavar="FOLDER",
+                        help="the folder with a Debian that the peers are taken from (README.md)")
     parser.add_argument("--quick", action="store_true", help="what takes no patience")
     parser.add_argument("--seed", type=int, help="for what happens at random; it is printed")
     parser.add_argument("--without-root", action="store_true", help="it is no failure if there can be no lab")
@@ -80,6 +82,6 @@ def arguments(given: list[str] | None = None) -> argparse.Namespace:
 def packages(chosen: argparse.Namespace) -> list[str]:
     """Debian's packages that a run needs."""
     found = [*PACKAGES, ROOT_KEY]
-    for name in (*chosen.peers, chosen.server):
+    for name in (chosen.server, *(() if chosen.peers_from else chosen.peers)):
         found += DEBIAN.get(name, ())
     return found

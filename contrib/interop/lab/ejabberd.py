@@ -1,6 +1,7 @@
 """Debian's ejabberd, on a port that only SRV reveals. It starts without epmd and is told of accounts over HTTP."""
 
 import json
+import pathlib
 import urllib.request
 
 from lib.servers import PORTS
@@ -68,7 +69,13 @@ modules:
   mod_vcard_xupdate: {{}}
   mod_time: {{}}
   mod_version: {{}}
-""" + ("" if secure else "  mod_s2s_dialback: {}\n"))
+""" + ("" if secure else "  mod_s2s_dialback: {}\n") + ("  mod_s2s_bidi: {}\n" if self._has("mod_s2s_bidi") else ""))
+        if self._has("mod_s2s_bidi"):
+            self.features = frozenset({"bidi"})
+
+    def _has(self, module: str) -> bool:
+        """Whether it comes with a module that not all versions have."""
+        return any((self.system or pathlib.Path("/")).glob(f"usr/lib/*/ejabberd-*/ebin/{module}.beam"))
 
     @property
     def _environment(self) -> dict[str, str]:

@@ -18,6 +18,14 @@ RESOLVER = f"{NETWORK}.53"
 
 # Binds the first argument over resolv.conf, in a mount namespace of its own, and becomes the program in the others.
 ENTER = 'mount --bind "$1" "$2" && shift 2 && exec "$@"'
+# The same for another system, in the folder that is the first argument: it has its programs, the lab all the rest.
+CHANGE = """root=$1; shift
+for each in /proc /dev /run /etc/resolv.conf /etc/nsswitch.conf /etc/hosts /etc/ssl/certs; do
+    [ -e "$root$each" ] || touch "$root$each"
+    mount --rbind "$each" "$root$each" || exit
+done
+exec chroot "$root" "$@"
+"""
 
 
 class Machine:
@@ -45,8 +53,11 @@ class Machine:
     def take_address(self, address: str) -> None:
         self.ip("address", "del", f"{address}/24", "dev", "eth0")
 
-    def within(self, arguments: list) -> list:
-        """The command line that runs `arguments` on this machine, as the process that is started."""
+    def within(self, arguments: list, system: pathlib.Path | None = None) -> list:
+        """The command line that runs `arguments` on this machine, as the process that is started; `system` is the
+        folder with another Debian whose programs they are."""
+        if system:
+            arguments = ["sh", "-c", CHANGE, "sh", system, *arguments]
         return ["ip", "netns", "exec", self.name, "sh", "-c", ENTER, "sh", self._resolv,
                 os.path.realpath("/etc/resolv.conf"), *arguments]
 

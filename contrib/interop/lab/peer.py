@@ -30,6 +30,8 @@ class Peer(Server):
     let_in: dict[str, str]
     # What it is known not to do as a peer and as the server under test, by patterns for the titles of steps, and why.
     gaps: dict[str, str] = {}
+    # The folder with the Debian that its programs are of, if it is not this one.
+    system: pathlib.Path | None = None
     own_gaps: dict[str, str] = {}
 
     def __init__(self, folder: pathlib.Path, machine: Machine, certificates: pathlib.Path, artefacts: pathlib.Path,
@@ -44,7 +46,7 @@ class Peer(Server):
         self.chain, self._key = (certificates / domain / name for name in ("fullchain.pem", "privkey.pem"))
 
     async def start(self) -> None:
-        self._process = spawn(self.machine.within(self._command), self.log, env=self._environment, cwd=self._data)
+        self._process = spawn(self.machine.within(self._command, self.system), self.log, env=self._environment, cwd=self._data)
         await until(self._is_up, f"open ports of {self.name}", timeout=30, pause=0.05)
 
     @property

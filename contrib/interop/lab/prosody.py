@@ -1,5 +1,6 @@
 """Debian's Prosody: certificates or dialback, bidirectional streams, stream management between servers."""
 
+from lib.processes import command
 from lib.servers import ProsodyProgram
 
 from .peer import CERTIFICATES, Peer
@@ -42,6 +43,7 @@ s2s_direct_tls_ports = {{ {self.s2s_tls_port} }}
 s2s_require_encryption = true
 s2s_secure_auth = {str(secure).lower()}
 s2s_timeout = 10
+unbound = {{ resolvconf = true, options = {{ ["local-zone:"] = "test. transparent" }} }}
 smacks_s2s_resend = true
 authentication = "internal_hashed"
 log = {{ debug = "*console" }}
@@ -58,3 +60,8 @@ Component "{self.proxy}" "proxy65"
     proxy65_acl = {{ "{self.domain}" }}
 proxy65_ports = {{ 5000 }}
 """)
+
+    def add_user(self, jid: str, password: str) -> None:
+        user, host = jid.split("@")
+        words = ["prosodyctl", "--config", self._config, "register", user, host, password]
+        command(self.machine.within(words, self.system))
