@@ -27,6 +27,8 @@ class Scenario:
     quick: bool = True
     # Whether the peers may be tried at the same time: it does not kill the server under test.
     together: bool = True
+    # Whether it is about what only Martlet has: its configuration, its commands, its DNSSEC.
+    own: bool = False
 
 
 SCENARIOS = {
@@ -41,11 +43,11 @@ SCENARIOS = {
     "streams": Scenario(90, quick=False),
     "names": Scenario(150, quick=False),
     "refused": Scenario(120, (CERTIFICATES, DIALBACK), paired=False),
-    "commands": Scenario(60, (CERTIFICATES, DIALBACK), paired=False),
+    "commands": Scenario(60, (CERTIFICATES, DIALBACK), paired=False, own=True),
     "hostile": Scenario(120, (CERTIFICATES, DIALBACK), paired=False, quick=False),
     "unruly_names": Scenario(90, paired=False, quick=False),
-    "dnssec": Scenario(90, paired=False, quick=False),
-    "policies": Scenario(90, paired=False, quick=False),
+    "dnssec": Scenario(90, paired=False, quick=False, own=True),
+    "policies": Scenario(90, paired=False, quick=False, own=True),
     "killed": Scenario(150, quick=False, together=False),
 }
 
@@ -69,7 +71,11 @@ def arguments(given: list[str] | None = None) -> argparse.Namespace:
     for name in chosen.scenarios:
         if name not in SCENARIOS:
             parser.error(f"no such scenario: {name}; there are: {', '.join(SCENARIOS)}")
-    chosen.scenarios = chosen.scenarios or [n for n, one in SCENARIOS.items() if one.quick or not chosen.quick]
+        if SCENARIOS[name].own and chosen.server != "martlet":
+            parser.error(f"{name} is about what only Martlet has")
+    chosen.scenarios = chosen.scenarios or [
+        name for name, one in SCENARIOS.items()
+        if (one.quick or not chosen.quick) and (chosen.server == "martlet" or not one.own)]
     chosen.peers = [peer for peer in chosen.peer or PEERS if peer != chosen.server]
     chosen.worlds = chosen.trust or [CERTIFICATES, DIALBACK]
     if not chosen.peers:

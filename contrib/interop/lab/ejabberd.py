@@ -25,6 +25,7 @@ class Ejabberd(Peer):
     gaps = {
         "who is blocked sees the blocker go, ejabberd to *": "ejabberd tells contacts of its own only",
         "after the end of it presence and messages are back, ejabberd to *": "ejabberd tells contacts of its own only",
+        "who was called answers on the same stream (XEP-0288)": "ejabberd 24 announces it under another namespace",
     }
 
     def __init__(self, *arguments):

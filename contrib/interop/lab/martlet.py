@@ -6,7 +6,7 @@ import pathlib
 
 from lib.servers import PORTS, MartletProgram
 
-from .network import RESOLVER
+from .network import RESOLVERS
 from .peer import CERTIFICATES, Peer
 
 # The policy for domains whose certificate is bad on purpose.
@@ -28,7 +28,7 @@ class Martlet(MartletProgram, Peer):
     def __init__(self, *arguments):
         super().__init__(*arguments)
         federation = {
-            "policy": POLICIES[self.trust], "resolver": [RESOLVER], "local_zones": ["test"],
+            "policy": POLICIES[self.trust], "resolver": list(RESOLVERS), "local_zones": ["test"],
             # Sooner than outside, where nobody waits for the end of a test.
             "patience": "20 s", "connect_time": "10 s", "authentication_time": "20 s", **self.federation}
         self._config = self._data.parent / "martlet.yaml"

@@ -43,6 +43,7 @@ s2s_direct_tls_ports = {{ {self.s2s_tls_port} }}
 s2s_require_encryption = true
 s2s_secure_auth = {str(secure).lower()}
 s2s_timeout = 10
+bounce_blocked_messages = true
 unbound = {{ resolvconf = true, options = {{ ["local-zone:"] = "test. transparent" }} }}
 smacks_s2s_resend = true
 authentication = "internal_hashed"

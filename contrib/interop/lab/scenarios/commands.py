@@ -1,7 +1,7 @@
-"""What the administrator's commands tell of other servers: good ones, and those with which something is wrong."""
+"""What the administrator's commands and the log tell of other servers: good ones, and those with which something is
+wrong."""
 
 import asyncio
-import datetime
 import json
 import re
 
@@ -16,7 +16,6 @@ from ..rogue import Rogue, rogues
 from .refused import writes
 
 FIRST_PORT = 6500
-YESTERDAY = datetime.date.today() - datetime.timedelta(days=1)
 # By what is wrong with the peer's certificate: what is said of it, and of what would mend it.
 FAULTS = {
     "expired": (r"expired on 20\d\d-\d\d-\d\d", r"renew"),
@@ -39,6 +38,7 @@ async def run(stage: Pair) -> None:
         if secure:
             await asyncio.gather(tested_good(stage, good), *(tested(stage, rogue, fault)
                                                              for fault, rogue in every.items()), unreachable(stage))
+            await asyncio.gather(*(refused(stage, romeo, rogue, fault) for fault, rogue in every.items()))
             await listed(stage, romeo, good, every["expired"])
         else:
             for rogue in every.values():
@@ -70,6 +70,20 @@ async def tested(stage: Pair, rogue: Rogue, fault: str) -> None:
         expect(re.search(remedy, text, re.S), text)
     with stage.step(f"s2s test, {fault}: the certificates that it showed"):
         shows_chain(text, rogue)
+
+
+async def refused(stage: Pair, romeo: Client, rogue: Rogue, fault: str) -> None:
+    place = stage.here.log_place()
+    with stage.step(f"the log of a peer that is refused, {fault}: where it is, what is wrong, and what would mend it"):
+        romeo.send_message(mto=f"juliet@{rogue.domain}", mbody="Is it thou?", mtype="chat")
+        await romeo.sees(lambda s: s["type"] == "error" and s["from"].domain == rogue.domain, "error")
+        lines = [line for line in stage.here.log_since(place).splitlines() if rogue.domain in line]
+        said = "\n".join(line for line in lines if " debug " not in line)
+        shows_target(said, rogue)
+        for reason in FAULTS[fault]:
+            expect(re.search(reason, said), f"no {reason}: {said}")
+    with stage.step(f"the log of a peer that is refused, {fault}: the certificates that it showed"):
+        shows_chain(said, rogue)
 
 
 async def tested_by_dialback(stage: Pair, rogue: Rogue) -> None:
@@ -111,8 +125,6 @@ async def listed(stage: Pair, romeo: Client, good: Rogue, bad: Rogue) -> None:
         expect(all("EXTERNAL" in line and HERE in line and "TLSv1.3" in line for line in lines), text)
         wire.close()
     with stage.step("s2s list: who cannot be spoken to, and why"):
-        romeo.send_message(mto=f"juliet@{bad.domain}", mbody="Is it thou?", mtype="chat")
-        await romeo.sees(lambda s: s["type"] == "error" and s["from"].domain == bad.domain, "error")
         done, text = await stage.here.control("s2s", "list")
         expect(any(line.startswith(bad.domain) and "expired" in line for line in text.splitlines()), text)
     with stage.step("s2s list --json says the same to programs"):
