@@ -71,11 +71,11 @@ class SignedNames(asyncio.DatagramProtocol):
         if self._transport:
             self._transport.close()
 
-    def set(self, domain: str, port: int, address: str = HERE, certificate: str | None = None) -> None:
-        """A domain with one server; `certificate` is what its TLSA record says (RFC 6698 §2.2)."""
-        host = f"xmpp.{domain}"
+    def set(self, domain: str, port: int, host: str | None = None, certificate: str | None = None) -> None:
+        """A domain with one server, of the runner's; `certificate` is what its TLSA record says (RFC 6698 §2.2)."""
+        host = host or f"xmpp.{domain}"
         self._put(f"_xmpp-server._tcp.{domain}", SRV, f"0 0 {port} {host}.")
-        self._put(host, A, address)
+        self._put(host, A, HERE)
         if certificate:
             self._put(f"_{port}._tcp.{host}", TLSA, certificate)
 

@@ -16,7 +16,7 @@ from ..names import Names
 from ..network import NETWORK
 from ..pair import Pair, text_of
 from ..rogue import Rogue, rogues
-from .refused import writes
+from .refused import unheard, writes
 
 PATIENCE = 45
 THIEF_PORT = 6300
@@ -25,9 +25,11 @@ DNSSEC = r"DNSSEC|sign|bogus|validat"
 
 
 class Signed(Rogue):
-    """A rogue below a zone of the signed names; `record` begins its TLSA record, if it has one."""
+    """A rogue below a zone of the signed names; `record` begins its TLSA record, if it has one; `host` is its name if it
+    is not below the domain."""
 
     record: str | None = None
+    host: str | None = None
 
     def announce(self, names: Names) -> None:
         certificate = None
@@ -35,13 +37,14 @@ class Signed(Rogue):
             usage, selector, _ = self.record.split()
             # An authority is the last of the chain.
             certificate = f"{self.record} {digest(self.chain[0], selector == '1', -1 if usage == '2' else 0)}"
-        names.signed.set(self.domain, self.port, certificate=certificate)
+        names.signed.set(self.domain, self.port, self.host, certificate)
 
 
 async def run(stage: Pair) -> None:
-    def peer(name: str, number: int, fault: str | None = None, record: str | None = None) -> Signed:
+    def peer(name: str, number: int, fault: str | None = None, record: str | None = None,
+             host: str | None = None) -> Signed:
         made = Signed(stage, name, THIEF_PORT + number, fault)
-        made.record = record
+        made.record, made.host = record, host
         return made
 
     vouched = {
@@ -53,12 +56,16 @@ async def run(stage: Pair) -> None:
     other = peer(f"other.{SIGNED}", 5, None, "3 1 1")
     good = peer(f"good.{SIGNED}", 6)
     mended = peer(f"mended.{SIGNED}", 7)
+    intruder = peer(f"intruder.{SIGNED}", 8, "self-signed")
+    # With the certificate of the host.
+    hosted, led = [peer(f"hosted.{zone}", 14 + number, "wrong-name", host="elsewhere.example")
+                   for number, zone in enumerate((SIGNED, UNSIGNED))]
     # Where lies lead to.
     thief = Rogue(stage, "thief.test", THIEF_PORT)
     lied = [peer(f"lied{number}.{SIGNED}", 20 + number, "self-signed", "3 1 1") for number in range(len(LIES))]
     prey = [Rogue(stage, "prey.test", THIEF_PORT + 10), peer(f"prey.{SIGNED}", 11), peer(f"prey.{UNSIGNED}", 12)]
     poisoner = peer(f"poisoner.{UNSIGNED}", 13)
-    every = (*vouched.values(), plain, other, good, mended, thief, *lied, *prey, poisoner)
+    every = (*vouched.values(), plain, other, good, mended, intruder, hosted, led, thief, *lied, *prey, poisoner)
     async with rogues(stage, *every):
         # The record is of another certificate than that which is shown.
         stage.names.signed.set(other.domain, other.port, certificate=f"3 1 1 {digest(good.chain[0], True)}")
@@ -67,11 +74,16 @@ async def run(stage: Pair) -> None:
             await writes(romeo, good, "to the good one")
         for what, rogue in vouched.items():
             await believed(stage, romeo, rogue, what)
+        with stage.step("a certificate for the host that signed SRV records lead to is good (RFC 7673 §4.1)"):
+            await writes(romeo, hosted, "to who is hosted")
+        await not_let_in(stage, romeo, plain, intruder)
         await asyncio.gather(
             refused(stage, romeo, plain, "TLSA records in a zone that is not signed vouch for nothing",
                     r"self.?signed", plain),
             refused(stage, romeo, other, "a certificate that is not the one of the TLSA record is refused, though an "
                     "authority vouches for it", "TLSA", other),
+            refused(stage, romeo, led, "a certificate for the host that SRV records without signatures lead to is refused",
+                    r"not for hosted", led),
             *(lies(stage, romeo, rogue, thief, title, *lie) for rogue, (title, lie) in zip(lied, LIES.items())),
             found_again(stage, romeo, mended), poison(stage, romeo, thief, poisoner, prey))
         with stage.step("nobody was led to where the lies lead"):
@@ -102,6 +114,16 @@ async def believed(stage: Pair, romeo: Client, rogue: Signed, what: str) -> None
         wire.close()
 
 
+async def not_let_in(stage: Pair, romeo: Client, plain: Signed, intruder: Signed) -> None:
+    with stage.step("a caller for whose certificate TLSA records vouch that are not signed is not let in"):
+        await unheard(romeo, stage.here, plain)
+    with stage.step("a caller for whose certificate a forged TLSA record vouches is not let in"):
+        stage.names.signed.set(intruder.domain, intruder.port, certificate="3 1 1 " + "ab" * 32)
+        lie = stripped(f"3 1 1 {digest(intruder.chain[0], True)}")
+        stage.names.signed.lies[f"_{intruder.port}._tcp.xmpp.{intruder.domain}", TLSA] = lie
+        await unheard(romeo, stage.here, intruder)
+
+
 async def refused(stage: Pair, romeo: Client, rogue: Rogue, title: str, reason: str, target: Rogue) -> None:
     """The user gets an error that says why, and so does the log; the target gets nothing."""
     with stage.step(f"{title}: nothing is sent, and the user is told why"):
@@ -112,6 +134,9 @@ async def refused(stage: Pair, romeo: Client, rogue: Rogue, title: str, reason: 
         expect(not target.stanzas, f"but {target.domain} was sent {len(target.stanzas)} stanzas")
         expect(error["error"]["condition"].startswith("remote-server"), text_of(error))
         expect(re.search(reason, error["error"]["text"], re.I), f"the error does not say why: {text_of(error)}")
+    with stage.step(f"{title}: s2s test says why"):
+        done, text = await stage.here.control("s2s", "test", rogue.domain)
+        expect(not done and re.search(reason, text, re.I), text)
     with stage.step(f"{title}: the log says why"):
         lines = [line for line in stage.here.log_since(place).splitlines() if rogue.domain in line]
         expect(any(re.search(reason, line, re.I) for line in lines), f"but {lines[-3:]}")

@@ -15,9 +15,8 @@ from ..certificates import digest
 from ..martlet import House
 from ..network import HERE, NETWORK, Machine
 from ..pair import Pair, text_of
-from ..rogue import Rogue, external, mechanisms, rogues
-from ..wire import shown
-from .refused import writes
+from ..rogue import Rogue, rogues
+from .refused import unheard, writes
 
 FIRST_PORT = 6400
 MONTAGUE, CAPULET = f"{NETWORK}.40", f"{NETWORK}.41"
@@ -142,6 +141,9 @@ async def not_spoken_to(stage: Pair, user: Client, house: House, rogue: Rogue, w
         error = await bounced(user, rogue)
         expect(error["error"]["condition"] == "not-allowed" and error["error"]["text"], text_of(error))
         expect(rogue.calls == calls, f"{rogue.calls - calls} calls")
+    with stage.step(f"{what}: s2s test says so of {rogue.domain}, too"):
+        done, text = await house.control("s2s", "test", rogue.domain)
+        expect(not done and error["error"]["text"] in text, text)
     with stage.step(f"{what}: {rogue.domain} is refused with policy-violation when it calls"):
         wire = await rogue.knock(house)
         expect(await wire.ends_with("policy-violation"), "no text")
@@ -171,21 +173,6 @@ async def bounced(user: Client, rogue: Rogue):
     user.send_message(mto=f"juliet@{rogue.domain}", mbody="Is it thou?", mtype="chat")
     return await user.sees(lambda s: s.name == "message" and s["type"] == "error"
                            and s["from"].domain == rogue.domain, f"error from {rogue.domain}", 30)
-
-
-async def unheard(user: Client, house: House, rogue: Rogue) -> None:
-    """Calls, tries both ways to be let in, and fails."""
-    wire, features = await rogue.call(house)
-    expect("EXTERNAL" not in mechanisms(features), "EXTERNAL is offered")
-    answer = await external(wire, rogue.domain)
-    expect(answer is not None and answer.tag.endswith("}failure"), shown(answer))
-    wire.send(f"<db:result from='{rogue.domain}' to='{house.domain}'>a key</db:result>")
-    answer = await wire.next()
-    expect(answer is None or answer.get("type") != "valid", shown(answer))
-    wire.send(rogue.says(user, "unheard"))
-    await wire.rest(20)
-    wire.close()
-    await user.sees_nothing(lambda s: s["body"] == "unheard", "its message")
 
 
 def logged(house: House, place: int, rogue: Rogue, reason: str) -> None:
