@@ -46,7 +46,8 @@ class Peer(Server):
         self.chain, self._key = (certificates / domain / name for name in ("fullchain.pem", "privkey.pem"))
 
     async def start(self) -> None:
-        self._process = spawn(self.machine.within(self._command, self.system), self.log, env=self._environment, cwd=self._data)
+        words = self.machine.within(self._command, self.system)
+        self._process = spawn(words, self.log, env=self._environment, cwd=self._data)
         await until(self._is_up, f"open ports of {self.name}", timeout=30, pause=0.05)
 
     @property

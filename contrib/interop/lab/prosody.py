@@ -19,6 +19,7 @@ class Prosody(ProsodyProgram, Peer):
         "262144 bytes through it, prosody to *": "Prosody keeps the end of them back now and then",
     }
     own_gaps = {
+        **gaps,
         "cn-only: nothing is sent to a peer that shows it*": "Prosody believes Common Names",
         "cn-only: a peer that shows it is not let in*": "Prosody believes Common Names",
         "no key is no key": "Prosody does not answer",

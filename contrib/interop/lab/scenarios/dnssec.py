@@ -25,8 +25,8 @@ DNSSEC = r"DNSSEC|sign|bogus|validat"
 
 
 class Signed(Rogue):
-    """A rogue below a zone of the signed names; `record` begins its TLSA record, if it has one; `host` is its name if it
-    is not below the domain."""
+    """A rogue below a zone of the signed names; `record` begins its TLSA record, if it has one; `host` is its name if
+    it is not below the domain."""
 
     record: str | None = None
     host: str | None = None
@@ -82,7 +82,7 @@ async def run(stage: Pair) -> None:
                     r"self.?signed", plain),
             refused(stage, romeo, other, "a certificate that is not the one of the TLSA record is refused, though an "
                     "authority vouches for it", "TLSA", other),
-            refused(stage, romeo, led, "a certificate for the host that SRV records without signatures lead to is refused",
+            refused(stage, romeo, led, "a certificate for the host that unsigned SRV records lead to is refused",
                     r"not for hosted", led),
             *(lies(stage, romeo, rogue, thief, title, *lie) for rogue, (title, lie) in zip(lied, LIES.items())),
             found_again(stage, romeo, mended), poison(stage, romeo, thief, poisoner, prey))

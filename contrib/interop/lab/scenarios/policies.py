@@ -1,5 +1,5 @@
-"""What the configuration says of single domains: two servers in a closed mesh, without DNS and with certificates of their
-own making that each has pinned; who may be spoken to at all; and who needs how much proof."""
+"""What the configuration says of single domains: two servers in a closed mesh, without DNS and with certificates of
+their own making that each has pinned; who may be spoken to at all; and who needs how much proof."""
 
 import asyncio
 import contextlib
