@@ -32,6 +32,8 @@ async def main() -> int:
     command(["mount", "-t", "tmpfs", "-o", "mode=0755", "lab", "/run"])
     folder = pathlib.Path("/run/lab")
     folder.mkdir()
+    for name in chosen.peers:
+        MAKES[name][0].system = chosen.peers_from and chosen.peers_from.resolve()
     record = Record({})
     authority = Authority(folder / "authority")
     open_network(folder, authority)
@@ -39,6 +41,7 @@ async def main() -> int:
     machines = {name: Machine(name, MAKES[name][1], folder) for name in (chosen.server, *chosen.peers)}
     times: dict[str, float] = {}
     try:
+        await names.open()
         for trust in chosen.worlds:
             world = World(trust, chosen, folder, authority, names, machines, record)
             await world.play()

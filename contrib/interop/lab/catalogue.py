@@ -11,6 +11,8 @@ from lib.catalogue import ARTEFACTS, PACKAGES, _built_martlet, _from_caller
 CERTIFICATES, DIALBACK = "certificates", "dialback"
 PEERS = ("prosody", "ejabberd")
 DEBIAN = {"prosody": ("prosody",), "ejabberd": ("ejabberd",)}
+# Where servers look for what they believe of DNSSEC.
+ROOT_KEY = "dns-root-data"
 FOLDER = ARTEFACTS / "federation"
 
 
@@ -25,6 +27,8 @@ class Scenario:
     quick: bool = True
     # Whether the peers may be tried at the same time: it does not kill the server under test.
     together: bool = True
+    # Whether it is about what only Martlet has: its configuration, its commands, its DNSSEC.
+    own: bool = False
 
 
 SCENARIOS = {
@@ -39,8 +43,11 @@ SCENARIOS = {
     "streams": Scenario(90, quick=False),
     "names": Scenario(150, quick=False),
     "refused": Scenario(120, (CERTIFICATES, DIALBACK), paired=False),
+    "commands": Scenario(60, (CERTIFICATES, DIALBACK), paired=False, own=True),
     "hostile": Scenario(120, (CERTIFICATES, DIALBACK), paired=False, quick=False),
     "unruly_names": Scenario(90, paired=False, quick=False),
+    "dnssec": Scenario(90, paired=False, quick=False, own=True),
+    "policies": Scenario(90, paired=False, quick=False, own=True),
     "killed": Scenario(150, quick=False, together=False),
 }
 
@@ -54,6 +61,8 @@ def arguments(given: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--peer", choices=PEERS, action="append", help="only this one; default: all")
     parser.add_argument("--trust", choices=(CERTIFICATES, DIALBACK), action="append",
                         help="only this way for servers to know each other; default: both")
+    parser.add_argument("--peers-from", type=_from_caller, metavar="FOLDER",
+                        help="the folder with a Debian that the peers are taken from (README.md)")
     parser.add_argument("--quick", action="store_true", help="what takes no patience")
     parser.add_argument("--seed", type=int, help="for what happens at random; it is printed")
     parser.add_argument("--without-root", action="store_true", help="it is no failure if there can be no lab")
@@ -62,7 +71,11 @@ def arguments(given: list[str] | None = None) -> argparse.Namespace:
     for name in chosen.scenarios:
         if name not in SCENARIOS:
             parser.error(f"no such scenario: {name}; there are: {', '.join(SCENARIOS)}")
-    chosen.scenarios = chosen.scenarios or [n for n, one in SCENARIOS.items() if one.quick or not chosen.quick]
+        if SCENARIOS[name].own and chosen.server != "martlet":
+            parser.error(f"{name} is about what only Martlet has")
+    chosen.scenarios = chosen.scenarios or [
+        name for name, one in SCENARIOS.items()
+        if (one.quick or not chosen.quick) and (chosen.server == "martlet" or not one.own)]
     chosen.peers = [peer for peer in chosen.peer or PEERS if peer != chosen.server]
     chosen.worlds = chosen.trust or [CERTIFICATES, DIALBACK]
     if not chosen.peers:
@@ -74,7 +87,7 @@ def arguments(given: list[str] | None = None) -> argparse.Namespace:
 
 def packages(chosen: argparse.Namespace) -> list[str]:
     """Debian's packages that a run needs."""
-    found = list(PACKAGES)
-    for name in (*chosen.peers, chosen.server):
+    found = [*PACKAGES, ROOT_KEY]
+    for name in (chosen.server, *(() if chosen.peers_from else chosen.peers)):
         found += DEBIAN.get(name, ())
     return found

@@ -1,6 +1,10 @@
 """Certificates for the lab: good ones by `lib.certificates`, and those that nobody may take for good."""
 
+import hashlib
 import pathlib
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from lib.certificates import Authority
 from lib.processes import command
@@ -53,3 +57,11 @@ class Forger:
 def _request(domain: str, target: pathlib.Path, *more) -> None:
     command(["openssl", "req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
              "-keyout", target / "privkey.pem", "-subj", f"/CN={domain}", *more])
+
+
+def digest(chain: pathlib.Path, of_key: bool = False, place: int = 0) -> str:
+    """The SHA-256 of one certificate of a chain or of its public key, as TLSA records and pins have it."""
+    certificate = x509.load_pem_x509_certificates(chain.read_bytes())[place]
+    data = (certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo) if of_key
+            else certificate.public_bytes(Encoding.DER))
+    return hashlib.sha256(data).hexdigest()

@@ -1,6 +1,7 @@
 """Debian's ejabberd, on a port that only SRV reveals. It starts without epmd and is told of accounts over HTTP."""
 
 import json
+import pathlib
 import urllib.request
 
 from lib.servers import PORTS
@@ -24,6 +25,7 @@ class Ejabberd(Peer):
     gaps = {
         "who is blocked sees the blocker go, ejabberd to *": "ejabberd tells contacts of its own only",
         "after the end of it presence and messages are back, ejabberd to *": "ejabberd tells contacts of its own only",
+        "who was called answers on the same stream (XEP-0288)": "ejabberd 24 announces it under another namespace",
     }
 
     def __init__(self, *arguments):
@@ -33,7 +35,7 @@ class Ejabberd(Peer):
         self._config.write_text(f"""\
 loglevel: debug
 hosts: ["{self.domain}"]
-certfiles: ["{self._chain}", "{self._key}"]
+certfiles: ["{self.chain}", "{self._key}"]
 ca_file: /etc/ssl/certs/ca-certificates.crt
 s2s_use_starttls: required
 s2s_max_retry_delay: 1
@@ -68,7 +70,13 @@ modules:
   mod_vcard_xupdate: {{}}
   mod_time: {{}}
   mod_version: {{}}
-""" + ("" if secure else "  mod_s2s_dialback: {}\n"))
+""" + ("" if secure else "  mod_s2s_dialback: {}\n") + ("  mod_s2s_bidi: {}\n" if self._has("mod_s2s_bidi") else ""))
+        if self._has("mod_s2s_bidi"):
+            self.features = frozenset({"bidi"})
+
+    def _has(self, module: str) -> bool:
+        """Whether it comes with a module that not all versions have."""
+        return any((self.system or pathlib.Path("/")).glob(f"usr/lib/*/ejabberd-*/ebin/{module}.beam"))
 
     @property
     def _environment(self) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""What the lab's names stand for: dnsmasq on a machine of its own, and a zone that a scenario answers for by itself."""
+"""What the lab's names stand for: dnsmasq on a machine of its own, and zones that the runner answers for."""
 
 import asyncio
 import pathlib
@@ -8,7 +8,9 @@ from collections.abc import Callable
 from lib.processes import command, end, spawn, until
 
 from . import catalogue
-from .network import HERE, RESOLVER, Machine
+from .dnssec import PORT as SIGNED_PORT
+from .dnssec import SignedNames
+from .network import HERE, RESOLVERS, Machine
 
 # Names below it are asked of the runner (`UnrulyZone`).
 UNRULY = "unruly.test"
@@ -16,15 +18,23 @@ UNRULY_PORT = 5353
 
 
 class Names:
-    """The records, and the server that answers with them; `publish` makes changes known at once."""
+    """The records, and the servers that answer with them; `publish` makes changes known. `signed` are those that DNSSEC
+    vouches for, known at once."""
 
     def __init__(self, folder: pathlib.Path):
-        self._machine = Machine("names", RESOLVER, folder)
-        self._configuration = folder / "dnsmasq.conf"
+        self._machine = Machine("names", RESOLVERS[0], folder)
+        self._machine.add_address(RESOLVERS[1])
+        self._folder = folder
         self._log = catalogue.FOLDER / "dnsmasq.log"
-        self._process: subprocess.Popen | None = None
+        self._log.unlink(missing_ok=True)
+        self._processes: dict[str, subprocess.Popen] = {}
+        self._publishing = asyncio.Lock()
+        self.signed = SignedNames(folder)
         # The lines of each domain, by its name.
         self.records: dict[str, list[str]] = {}
+
+    async def open(self) -> None:
+        await self.signed.open()
 
     def set(self, domain: str, address: str | None, services: list[tuple[str, str, int]] = (),
             aliases: tuple[str, ...] = ()) -> None:
@@ -36,22 +46,36 @@ class Names:
         self.records[domain] = lines
 
     async def publish(self) -> None:
+        """One server after the other starts again, so that who asks meanwhile is answered."""
+        async with self._publishing:
+            for address in RESOLVERS:
+                await self._restart(address)
+
+    async def _restart(self, address: str) -> None:
         lines = ["keep-in-foreground", "no-resolv", "no-hosts", "bind-interfaces", "user=root", "pid-file=",
-                 f"listen-address={RESOLVER}", "local=/test/", "local-ttl=1", "neg-ttl=1", "max-ttl=1",
-                 f"server=/{UNRULY}/{HERE}#{UNRULY_PORT}", "cache-size=0", "log-queries", "log-facility=-"]
+                 f"listen-address={address}", "local=/test/", "local-ttl=1", "neg-ttl=1", "max-ttl=1",
+                 f"server=/{UNRULY}/{HERE}#{UNRULY_PORT}", f"server={HERE}#{SIGNED_PORT}", "cache-size=0",
+                 "log-queries", "log-facility=-"]
         for records in self.records.values():
             lines += records
-        self._configuration.write_text("\n".join(lines) + "\n")
-        end(self._process)
-        self._process = spawn(self._machine.within(["dnsmasq", f"--conf-file={self._configuration}"]), self._log)
-        await until(self._is_up, f"dnsmasq ({self._log.read_text()[-200:]})", pause=0.02)
+        configuration = self._folder / f"dnsmasq-{address}.conf"
+        configuration.write_text("\n".join(lines) + "\n")
+        end(self._processes.get(address))
+        self._processes[address] = spawn(self._machine.within(["dnsmasq", f"--conf-file={configuration}"]), self._log)
+        await until(lambda: self._is_up(address), f"dnsmasq ({self._log.read_text()[-200:]})", pause=0.02)
 
-    def _is_up(self) -> bool:
+    def _is_up(self, address: str) -> bool:
         listening = command(["ip", "netns", "exec", self._machine.name, "ss", "-Hlun"])
-        return f"{RESOLVER}:53" in listening
+        return f"{address}:53" in listening
+
+    def asked(self) -> str:
+        """All that was asked so far, as dnsmasq logs it."""
+        return self._log.read_text()
 
     def close(self) -> None:
-        end(self._process)
+        for process in self._processes.values():
+            end(process)
+        self.signed.close()
 
 
 class UnrulyZone(asyncio.DatagramProtocol):

@@ -14,20 +14,30 @@ BRIDGE = "lab"
 NETWORK = "198.18.5"
 # Clients, and peers that a scenario plays by itself.
 HERE = f"{NETWORK}.1"
-RESOLVER = f"{NETWORK}.53"
+# The second is for those who ask while the first starts again.
+RESOLVERS = (f"{NETWORK}.53", f"{NETWORK}.54")
+RESOLV = "".join(f"nameserver {address}\n" for address in RESOLVERS) + "options timeout:2 attempts:2\n"
 
 # Binds the first argument over resolv.conf, in a mount namespace of its own, and becomes the program in the others.
 ENTER = 'mount --bind "$1" "$2" && shift 2 && exec "$@"'
+# The same for another system, in the folder that is the first argument: it has its programs, the lab all the rest.
+CHANGE = """root=$1; shift
+for each in /proc /dev /run /etc/resolv.conf /etc/nsswitch.conf /etc/hosts /etc/ssl/certs; do
+    [ -e "$root$each" ] || touch "$root$each"
+    mount --rbind "$each" "$root$each" || exit
+done
+exec chroot "$root" "$@"
+"""
 
 
 class Machine:
     """A network namespace of a name, with an address on the bridge; more can be added and taken away."""
 
-    def __init__(self, name: str, address: str, folder: pathlib.Path, resolver: str = RESOLVER):
+    def __init__(self, name: str, address: str, folder: pathlib.Path):
         self.name = name
         self.address = address
         self._resolv = folder / f"{name}.resolv.conf"
-        self._resolv.write_text(f"nameserver {resolver}\noptions timeout:2 attempts:2\n")
+        self._resolv.write_text(RESOLV)
         outside, inside = f"{name[:11]}-o", "eth0"
         command(["ip", "netns", "add", name])
         command(["ip", "link", "add", outside, "type", "veth", "peer", "name", inside, "netns", name])
@@ -45,8 +55,11 @@ class Machine:
     def take_address(self, address: str) -> None:
         self.ip("address", "del", f"{address}/24", "dev", "eth0")
 
-    def within(self, arguments: list) -> list:
-        """The command line that runs `arguments` on this machine, as the process that is started."""
+    def within(self, arguments: list, system: pathlib.Path | None = None) -> list:
+        """The command line that runs `arguments` on this machine, as the process that is started; `system` is the
+        folder with another Debian whose programs they are."""
+        if system:
+            arguments = ["sh", "-c", CHANGE, "sh", system, *arguments]
         return ["ip", "netns", "exec", self.name, "sh", "-c", ENTER, "sh", self._resolv,
                 os.path.realpath("/etc/resolv.conf"), *arguments]
 
@@ -64,7 +77,7 @@ def open_network(folder: pathlib.Path, authority: Authority) -> None:
     command(["ip", "link", "add", BRIDGE, "type", "bridge"])
     command(["ip", "link", "set", BRIDGE, "up"])
     command(["ip", "address", "add", f"{HERE}/24", "dev", BRIDGE])
-    replace("/etc/resolv.conf", f"nameserver {RESOLVER}\noptions timeout:2 attempts:2\n", folder)
+    replace("/etc/resolv.conf", RESOLV, folder)
     replace("/etc/nsswitch.conf", "passwd: files\ngroup: files\nshadow: files\nhosts: files dns\n", folder)
     replace("/etc/hosts", "127.0.0.1 localhost\n::1 localhost\n", folder)
     trust(authority, folder)

@@ -16,8 +16,9 @@ class Peer(Server):
     """A server of one make. `trust` is `CERTIFICATES` or `DIALBACK`; with the latter nobody has a certificate to show
     and whoever the name leads to is believed."""
 
-    # The make, and the name of its machine; its domain is this below `test`.
+    # The make, and the name of its machine; its domain is this below the zone.
     name: str
+    zone = "test"
     # Where it listens; the first of each pair is the port for STARTTLS, the second the one for direct TLS.
     s2s_port: int = 5269
     s2s_tls_port: int | None = None
@@ -29,21 +30,24 @@ class Peer(Server):
     let_in: dict[str, str]
     # What it is known not to do as a peer and as the server under test, by patterns for the titles of steps, and why.
     gaps: dict[str, str] = {}
+    # The folder with the Debian that its programs are of, if it is not this one.
+    system: pathlib.Path | None = None
     own_gaps: dict[str, str] = {}
 
     def __init__(self, folder: pathlib.Path, machine: Machine, certificates: pathlib.Path, artefacts: pathlib.Path,
                  trust: str):
-        domain = f"{self.name}.test"
+        domain = f"{self.name}.{self.zone}"
         super().__init__(folder, domain, certificates, artefacts / f"{self.name}.log")
         self.machine = machine
         self.address = machine.address
         self.trust = trust
         self.rooms = f"{ROOMS}.{domain}"
         self.proxy = f"proxy.{domain}"
-        self._chain, self._key = (certificates / domain / name for name in ("fullchain.pem", "privkey.pem"))
+        self.chain, self._key = (certificates / domain / name for name in ("fullchain.pem", "privkey.pem"))
 
     async def start(self) -> None:
-        self._process = spawn(self.machine.within(self._command), self.log, env=self._environment, cwd=self._data)
+        words = self.machine.within(self._command, self.system)
+        self._process = spawn(words, self.log, env=self._environment, cwd=self._data)
         await until(self._is_up, f"open ports of {self.name}", timeout=30, pause=0.05)
 
     @property

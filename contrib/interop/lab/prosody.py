@@ -1,5 +1,6 @@
 """Debian's Prosody: certificates or dialback, bidirectional streams, stream management between servers."""
 
+from lib.processes import command
 from lib.servers import ProsodyProgram
 
 from .peer import CERTIFICATES, Peer
@@ -18,6 +19,7 @@ class Prosody(ProsodyProgram, Peer):
         "262144 bytes through it, prosody to *": "Prosody keeps the end of them back now and then",
     }
     own_gaps = {
+        **gaps,
         "cn-only: nothing is sent to a peer that shows it*": "Prosody believes Common Names",
         "cn-only: a peer that shows it is not let in*": "Prosody believes Common Names",
         "no key is no key": "Prosody does not answer",
@@ -35,13 +37,15 @@ class Prosody(ProsodyProgram, Peer):
 run_as_root = true
 pidfile = "{self._data.parent}/prosody.pid"
 data_path = "{self._data}"
-ssl = {{ certificate = "{self._chain}", key = "{self._key}", capath = "/etc/ssl/certs" }}
+ssl = {{ certificate = "{self.chain}", key = "{self._key}", capath = "/etc/ssl/certs" }}
 interfaces = {{ "0.0.0.0" }}
 c2s_direct_tls_ports = {{ 5223 }}
 s2s_direct_tls_ports = {{ {self.s2s_tls_port} }}
 s2s_require_encryption = true
 s2s_secure_auth = {str(secure).lower()}
 s2s_timeout = 10
+bounce_blocked_messages = true
+unbound = {{ resolvconf = true, options = {{ ["local-zone:"] = "test. transparent" }} }}
 smacks_s2s_resend = true
 authentication = "internal_hashed"
 log = {{ debug = "*console" }}
@@ -58,3 +62,8 @@ Component "{self.proxy}" "proxy65"
     proxy65_acl = {{ "{self.domain}" }}
 proxy65_ports = {{ 5000 }}
 """)
+
+    def add_user(self, jid: str, password: str) -> None:
+        user, host = jid.split("@")
+        words = ["prosodyctl", "--config", self._config, "register", user, host, password]
+        command(self.machine.within(words, self.system))

@@ -6,10 +6,12 @@ import contextlib
 import itertools
 import logging
 import pathlib
+import secrets
 import ssl
 import xml.etree.ElementTree as ET
 from collections.abc import Awaitable, Callable
 
+from lib.client import Client
 from lib.steps import Failure, expect
 
 from .catalogue import CERTIFICATES
@@ -26,13 +28,16 @@ _streams = itertools.count(1)
 
 class Rogue:
     """One domain of the runner's own, called `domain`, reachable at `port`. `manner` is what it does with a caller;
-    `stanzas` are those that callers sent it, `calls` counts them."""
+    `stanzas` are those that callers sent it, `calls` counts them. `trust` is how it knows others, by default as the
+    server under test does."""
 
-    def __init__(self, stage: Pair, domain: str, port: int, fault: str | None = None, manner: Manner | None = None):
+    def __init__(self, stage: Pair, domain: str, port: int, fault: str | None = None, manner: Manner | None = None,
+                 trust: str | None = None):
         self.stage = stage
         self.domain = domain
         self.port = port
         self.manner = manner or serve
+        self._trust = trust or stage.here.trust
         self.stanzas: list[ET.Element] = []
         self.calls = 0
         self.failures: list[str] = []
@@ -54,6 +59,10 @@ class Rogue:
 
     def announce(self, names: Names) -> None:
         names.set(self.domain, HERE, [(f"_xmpp-server._tcp.{self.domain}", f"xmpp.{self.domain}", self.port)])
+
+    def says(self, to: Client, body: str) -> str:
+        """A message of one of its users."""
+        return f"<message from='juliet@{self.domain}' to='{to.boundjid.bare}'><body>{body}</body></message>"
 
     async def open(self) -> None:
         self._server = await asyncio.start_server(self._called, HERE, self.port)
@@ -83,16 +92,22 @@ class Rogue:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(*self.chain)
         context.load_verify_locations(self.stage.forger.authority.certificate)
-        context.verify_mode = ssl.CERT_OPTIONAL if self.stage.here.trust == CERTIFICATES else ssl.CERT_NONE
+        context.verify_mode = ssl.CERT_OPTIONAL if self._trust == CERTIFICATES else ssl.CERT_NONE
         return context
 
     def client_context(self, certificate: bool = True) -> ssl.SSLContext:
         context = ssl.create_default_context(cafile=str(self.stage.forger.authority.certificate))
-        if self.stage.here.trust != CERTIFICATES:
+        if self._trust != CERTIFICATES:
             context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
         if certificate:
             context.load_cert_chain(*self.chain)
         return context
+
+    async def knock(self, server: Peer) -> Wire:
+        """A connection to `server` on which this one has opened a stream, and heard nothing yet."""
+        wire = Wire(*await asyncio.open_connection(server.address, server.s2s_port))
+        wire.open(self.domain, server.domain)
+        return wire
 
     async def call(self, server: Peer, sender: str | None = "", certificate: bool = True) -> tuple[Wire, ET.Element]:
         """A stream to `server` with TLS; returns it with its features. `sender` is the domain in the header."""
@@ -122,6 +137,15 @@ class Rogue:
         wire.restart()
         wire.open(self.domain, server.domain)
         await wire.next()
+        return wire
+
+    async def vouched(self, server: Peer) -> Wire:
+        """A stream that is let in by dialback."""
+        wire, _ = await self.call(server)
+        self.vouches = True
+        wire.send(f"<db:result from='{self.domain}' to='{server.domain}'>{secrets.token_hex()}</db:result>")
+        answer = await wire.next()
+        expect(answer is not None and answer.get("type") == "valid", shown(answer))
         return wire
 
 

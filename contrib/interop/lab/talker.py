@@ -23,6 +23,8 @@ class Talker:
         self.client: Client | None = None
         # By body: when it was sent, and which of them the server has acknowledged.
         self.sent: dict[str, float] = {}
+        # Bodies by the ids that they were sent with: not every error has the body.
+        self._bodies: dict[str, str] = {}
         self.acknowledged: set[str] = set()
         self.arrived: collections.Counter[str] = collections.Counter()
         self.bounced: set[str] = set()
@@ -44,7 +46,10 @@ class Talker:
 
     def say(self, to: str, body: str) -> None:
         self.sent[body] = time.monotonic()
-        self.client.send_message(mto=to, mbody=body, mtype="chat")
+        message = self.client.make_message(mto=to, mbody=body, mtype="chat")
+        message["id"] = self.client.new_id()
+        self._bodies[message["id"]] = body
+        message.send()
 
     async def _stay(self) -> None:
         while True:
@@ -91,7 +96,7 @@ class Talker:
     def _came(self, stanza) -> None:
         body = stanza["body"]
         if stanza["type"] == "error":
-            self.bounced.add(body)
+            self.bounced.add(body or self._bodies.get(stanza["id"], ""))
         elif body:
             self.arrived[body] += 1
 

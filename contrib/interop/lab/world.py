@@ -59,7 +59,7 @@ class World:
     def _bundle(self) -> pathlib.Path:
         """What clients trust: the CA, and the peers' certificates that nobody vouches for."""
         bundle = self._folder / "clients.pem"
-        chains = [server._chain.read_text() for server in self._servers.values()]
+        chains = [server.chain.read_text() for server in self._servers.values()]
         bundle.write_text(self._authority.certificate.read_text() + "".join(chains))
         return bundle
 

@@ -23,12 +23,12 @@ class Client(slixmpp.ClientXMPP):
     """A client found by SRV, over STARTTLS or over direct TLS, that trusts `authority` only.
 
     It answers no subscription request by itself. `mechanism` forces a SASL mechanism; `tls` bounds the TLS version;
-    `plugins` come on top of `PLUGINS`. `bodies` are those of all messages sent to it directly, in order of arrival.
+    `plugins` come on top of `PLUGINS`; `place` is where to connect without asking the DNS. `bodies` are those of all messages sent to it directly, in order of arrival.
     """
 
     def __init__(self, jid: str, password: str, authority: pathlib.Path, direct: bool = False,
                  mechanism: str | None = None, tls: int | None = None, create_account: bool = False,
-                 plugins: tuple[str, ...] = ()):
+                 plugins: tuple[str, ...] = (), place: tuple[str, int] | None = None):
         super().__init__(jid, password, sasl_mech=mechanism)
         for plugin in (*PLUGINS, *plugins):
             self.register_plugin(plugin)
@@ -36,6 +36,7 @@ class Client(slixmpp.ClientXMPP):
         self.auto_authorize = self.auto_subscribe = None
         self.enable_direct_tls, self.enable_starttls, self.enable_plaintext = direct, not direct, False
         self.ca_certs = authority
+        self._place = place or (None, None)
         if tls is not None:
             self.ssl_context.maximum_version = tls
         self.add_filter("in", self._remember)
@@ -74,7 +75,7 @@ class Client(slixmpp.ClientXMPP):
               self.event_handler("ssl_invalid_chain", lambda error: settle(f"certificate: {error}")),
               self.event_handler("connection_failed", lambda error: settle(f"connection: {error}")),
               self.event_handler("disconnected", lambda reason: settle(f"disconnected: {reason}"))):
-            self.connect()
+            self.connect(*self._place)
             try:
                 reason = await asyncio.wait_for(outcome, timeout)
             except asyncio.TimeoutError:

@@ -51,7 +51,7 @@ class Stage:
 
     def client(self, jid: str, **options) -> Client:
         """A slixmpp client that is not yet connected; closed with the stage."""
-        client = Client(jid, options.pop("password", self.password), self.authority, **options)
+        client = Client(jid, options.pop("password", self.password), options.pop("authority", self.authority), **options)
         self._clients.append(client)
         return client
 

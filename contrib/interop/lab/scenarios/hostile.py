@@ -187,7 +187,7 @@ async def dialback(stage: Pair, romeo: Client, evil: Rogue, victim: Rogue) -> No
         return answer.get("type")
 
     with stage.step("a peer vouches for its key and is heard: the control", needed=True):
-        wire = await vouched(stage, evil)
+        wire = await evil.vouched(stage.here)
         wire.send(f"<message from='a@{evil.domain}' to='{romeo.boundjid.bare}'><body>control</body></message>")
         await romeo.sees_message("control")
     with stage.step("and on this stream no other domain is spoken for"):
@@ -202,7 +202,7 @@ async def dialback(stage: Pair, romeo: Client, evil: Rogue, victim: Rogue) -> No
         expect(answer is None or answer.get("type") in ("invalid", "error"), shown(answer))
         await speaks_in_vain(romeo, wire, victim)
     with stage.step("a further domain on a stream that is let in needs a key of its own"):
-        wire = await vouched(stage, evil)
+        wire = await evil.vouched(stage.here)
         wire.send(f"<db:result from='{victim.domain}' to='{here}'>{secrets.token_hex()}</db:result>")
         answer = await wire.next()
         expect(answer is None or answer.get("type") in ("invalid", "error"), shown(answer))
@@ -214,7 +214,7 @@ async def dialback(stage: Pair, romeo: Client, evil: Rogue, victim: Rogue) -> No
             wire.send(word)
             await speaks_in_vain(romeo, wire, evil)
     with stage.step("an unasked “valid” for another domain is no proof on a stream that is let in"):
-        wire = await vouched(stage, evil)
+        wire = await evil.vouched(stage.here)
         wire.send(f"<db:verify from='{victim.domain}' to='{here}' id='{wire.header.get('id')}' type='valid'/>")
         await speaks_in_vain(romeo, wire, victim)
     with stage.step("unasked questions by the thousand are answered or cut off, and the server lives"):
@@ -243,16 +243,6 @@ async def dialback(stage: Pair, romeo: Client, evil: Rogue, victim: Rogue) -> No
         wire, _ = await evil.call(stage.here)
         expect(await asks(wire, evil.domain, here, stream, "") == "invalid", "it is valid")
         wire.close()
-
-
-async def vouched(stage: Pair, rogue: Rogue) -> Wire:
-    """A stream that is let in by dialback."""
-    wire, _ = await rogue.call(stage.here)
-    rogue.vouches = True
-    wire.send(f"<db:result from='{rogue.domain}' to='{stage.here.domain}'>{secrets.token_hex()}</db:result>")
-    answer = await wire.next()
-    expect(answer is not None and answer.get("type") == "valid", shown(answer))
-    return wire
 
 
 async def speaks_in_vain(romeo: Client, wire: Wire, rogue: Rogue) -> None:

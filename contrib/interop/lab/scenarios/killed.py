@@ -101,6 +101,13 @@ async def settle(stage: Pair, romeo: Talker, juliet: Talker, kills: list[tuple[f
         expect(len(romeo.acknowledged) > 50, "too few messages to tell anything")
         real = [f"{body} ({story(romeo.sent[body], kills)})" for body in lost if body not in forgotten]
         expect(not real, f"{len(real)} lost: {real[:5]}")
+    if "sm" in stage.here.features & stage.there.features:
+        with stage.step("of what the peer's user sent nothing is lost but what the peer had when it was killed"):
+            archive = await kept(romeo.client)
+            lost = [body for body in set(juliet.sent) - set(romeo.arrived) - juliet.bounced - archive if not any(
+                name == stage.there.name and -1 < when - juliet.sent[body] < DOWN + 2 for when, name in kills)]
+            real = [f"{body} ({story(juliet.sent[body], kills)})" for body in lost]
+            expect(not real, f"{len(real)} lost: {real[:5]}")
     with stage.step("what comes twice is no more than was on its way when a server was killed"):
         expect(twice <= 150 * len(kills), f"{twice} of {len(romeo.sent)}")
 

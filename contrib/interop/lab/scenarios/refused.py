@@ -10,6 +10,7 @@ from lib.steps import Failure, expect
 from ..catalogue import CERTIFICATES
 from ..certificates import REFUSED
 from ..pair import Pair, text_of
+from ..peer import Peer
 from ..rogue import Rogue, external, mechanisms, rogues
 from ..wire import DIALBACK, shown
 
@@ -61,6 +62,21 @@ async def writes(romeo: Client, rogue: Rogue, body: str) -> None:
             raise Failure(text_of(bounced[0]))
         await asyncio.sleep(0.1)
     raise Failure(f"nothing arrived; {rogue.calls} calls, {rogue.failures}")
+
+
+async def unheard(user: Client, server: Peer, rogue: Rogue) -> None:
+    """It calls, tries both ways to be let in, and fails; nobody sees what it says all the same."""
+    wire, features = await rogue.call(server)
+    expect("EXTERNAL" not in mechanisms(features), "EXTERNAL is offered")
+    answer = await external(wire, rogue.domain)
+    expect(answer is not None and answer.tag.endswith("}failure"), shown(answer))
+    wire.send(f"<db:result from='{rogue.domain}' to='{server.domain}'>a key</db:result>")
+    answer = await wire.next()
+    expect(answer is None or answer.get("type") != "valid", shown(answer))
+    wire.send(rogue.says(user, "unheard"))
+    await wire.rest(20)
+    wire.close()
+    await user.sees_nothing(lambda s: s["body"] == "unheard", "its message")
 
 
 async def called(stage: Pair, romeo: Client, rogue: Rogue, fault: str) -> None:
