@@ -118,8 +118,15 @@ final class Acceptor: StreamNegotiator {
         guard let pair = stream.pair, let claimed, pair.remote == claimed else {
             return failSASL("not-authorized", "The stream has no \"from\".")
         }
-        guard case .valid(let means)? = verdict else {
-            let problem = if case .invalid(let problem)? = verdict { problem } else { "" }
+        let means: String
+        switch verdict {
+        case .valid(let proof)?: means = proof
+        case .undecided(let problem)?:
+            federation.note(refused: pair, problem)
+            // RFC 6120 §6.5.11
+            return failSASL("temporary-auth-failure", problem)
+        case .invalid?, nil:
+            let problem = verdict?.problem ?? ""
             federation.note(refused: pair, problem)
             return failSASL("not-authorized", problem)
         }

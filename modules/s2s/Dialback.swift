@@ -178,19 +178,23 @@ final class Dialback {
         else { return refuse(pair, stream, .resourceConstraint) }
         federation.judge.judge(stream, claims: pair) { [weak stream] verdict in
             guard let stream, !stream.isClosing else { return }
+            let mayCallBack = self.federation.policies.policy(for: pair.remote) == .dialback
             switch verdict {
             case .valid(let means):
                 stream.dialback.beingVerified.remove(pair)
                 self.accept(pair, stream, "certificate (\(means))")
-            case .invalid(let problem):
-                guard self.federation.policies.policy(for: pair.remote) == .dialback else {
-                    stream.dialback.beingVerified.remove(pair)
-                    stream.log.warning(
-                        "Server refused", metadata: ["remote": "\(pair.remote)", "reason": "\(problem)"])
-                    self.federation.note(refused: pair, problem)
-                    return self.refuse(pair, stream, StanzaError(.notAuthorized, nil, problem))
-                }
+            case .invalid where mayCallBack, .undecided where mayCallBack:
                 self.callBack(key, pair, stream)
+            case .invalid(let problem):
+                stream.dialback.beingVerified.remove(pair)
+                stream.log.info(
+                    "Server refused", metadata: ["remote": "\(pair.remote)", "reason": "\(problem)"])
+                self.federation.note(refused: pair, problem)
+                self.refuse(pair, stream, StanzaError(.notAuthorized, nil, problem))
+            case .undecided(let problem):
+                stream.dialback.beingVerified.remove(pair)
+                self.federation.note(refused: pair, problem)
+                self.refuse(pair, stream, StanzaError(.remoteServerTimeout, .wait, problem))
             }
         }
     }
