@@ -294,7 +294,9 @@ final class ServerStream: StreamEndpoint {
     // MARK: The end
 
     /// Ends the stream, with an error or without. RFC 6120 §4.4, §4.9.1.
-    func close(_ error: StreamError? = nil, reason: String? = nil) {
+    ///
+    /// - Parameter condition: what the error is in the words of another protocol. RFC 6120 §4.9.4.
+    func close(_ error: StreamError? = nil, with condition: Element? = nil, reason: String? = nil) {
         guard !isClosing else { return }
         let text = reason ?? error.map { "\($0.condition.rawValue)" + ($0.text.map { ": \($0)" } ?? "") }
         self.reason = self.reason ?? text
@@ -305,7 +307,9 @@ final class ServerStream: StreamEndpoint {
         endedWell = error == nil && !isLost
         if let error {
             log.info("Stream error", metadata: ["reason": "\(text ?? "")"])
-            send(error.element)
+            var element = error.element
+            if let condition { element.append(condition) }
+            send(element)
         }
         server.encode({ $0.raw("</stream:stream>") }, to: write)
         guard phase != .closed else { return }
