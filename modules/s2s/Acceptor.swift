@@ -140,6 +140,9 @@ final class Acceptor: StreamNegotiator {
                 return failSASL("invalid-authzid")
             }
         }
+        guard federation.loads.makePlace(for: claimed) else {
+            throw StreamError(.policyViolation, "\(claimed) has too many connections to this server.")
+        }
         stream.send(Element("success", .sasl))
         stream.prove(pair)
         federation.authenticated(stream, pair, by: "EXTERNAL, certificate (\(means))")

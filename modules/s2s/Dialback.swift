@@ -222,6 +222,10 @@ final class Dialback {
     }
 
     private func accept(_ pair: DomainPair, _ stream: ServerStream, _ means: String?) {
+        if stream.trusted.isEmpty, !stream.isInitiator, !federation.loads.makePlace(for: pair.remote) {
+            return stream.close(
+                StreamError(.policyViolation, "\(pair.remote) has too many connections to this server."))
+        }
         stream.prove(pair)
         if let means { federation.authenticated(stream, pair, by: means) }
         reply(pair, stream, "valid")

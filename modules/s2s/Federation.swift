@@ -14,6 +14,7 @@ final class Federation: Entity {
     private(set) lazy var store = QueueStore(self)
     private(set) lazy var judge = PeerJudge(self)
     private(set) lazy var dialer = Dialer(self)
+    private(set) lazy var loads = PeerLoads(self)
     private(set) var isStopping = false
     private(set) var routes: [DomainPair: Route] = [:]
     private(set) var streams: [ObjectIdentifier: ServerStream] = [:]

@@ -175,7 +175,7 @@ final class ServerStream: StreamEndpoint {
     func trust(_ domain: String) {
         if trusted.isEmpty {
             reader.limits = federation.limits.authenticated
-            pace.forgetCounted()
+            pace.forgetCounted(federation.loads.join(self, domain))
         }
         trusted.insert(domain)
     }
