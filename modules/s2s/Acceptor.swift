@@ -48,7 +48,7 @@ final class Acceptor: StreamNegotiator {
             guard federation.serves(to, for: claimed) else {
                 throw StreamError(.hostUnknown, "No guest of \(to) was invited by anybody at \(claimed).")
             }
-            guard !federation.serves(claimed) else { throw StreamError(.invalidFrom, "\(claimed) is served here.") }
+            guard !federation.isHere(claimed) else { throw StreamError(.invalidFrom, "\(claimed) is served here.") }
             if let reason = federation.policies.refusal(of: claimed) { throw StreamError(.policyViolation, reason) }
         }
         if stream.transport.isSecure, let pair = stream.pair, verdict == nil {

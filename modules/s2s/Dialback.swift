@@ -166,7 +166,7 @@ final class Dialback {
         guard federation.serves(pair.local, for: pair.remote) else {
             return refuse(pair, stream, StanzaError(.itemNotFound, nil, "\(pair.local) is not served here."))
         }
-        guard !federation.serves(pair.remote) else {
+        guard !federation.isHere(pair.remote) else {
             return refuse(pair, stream, StanzaError(.notAcceptable, nil, "\(pair.remote) is served here."))
         }
         if let reason = federation.policies.refusal(of: pair.remote) {

@@ -16,7 +16,7 @@ final class Federation: Entity {
     private(set) lazy var dialer = Dialer(self)
     private(set) lazy var loads = PeerLoads(self)
     private(set) var isStopping = false
-    private(set) var routes: [DomainPair: Route] = [:]
+    var routes: [DomainPair: Route] = [:]
     private(set) var streams: [ObjectIdentifier: ServerStream] = [:]
     private var initiators: [ObjectIdentifier: Initiator] = [:]
     /// Streams of others on which stanzas may go back. XEP-0288.
@@ -73,6 +73,9 @@ final class Federation: Entity {
 
     func host(_ domain: String) -> Host? { server.host(domain) ?? server.component(domain) }
 
+    /// Whether a domain is one of ours, whether or not it speaks to others.
+    func isHere(_ domain: String) -> Bool { host(domain) != nil }
+
     // MARK: Stanzas
 
     /// Takes a stanza for a domain elsewhere.
@@ -109,9 +112,12 @@ final class Federation: Entity {
     /// Sends what an earlier run of the server left in its queues.
     func restore() async throws {
         for host in server.allHosts + server.allComponents {
-            for (pair, items) in try await store.load(host.domain) { route(pair).restore(items) }
+            for (pair, items) in try await store.load(host.domain) {
+                if isHere(pair.remote) { deliverHere(items, pair) } else { route(pair).restore(items) }
+            }
         }
         store.endLoading()
+        for domain in try await store.domains() where !isHere(domain) { store.clear(domain) }
     }
 
     // MARK: Streams
@@ -349,22 +355,10 @@ final class Federation: Entity {
                 stream.close(reason: "idle")
             }
         }
-        for (pair, route) in routes where now - route.lastUse > options.idleTime {
-            if case .idle = route.state, route.queue.isEmpty { routes[pair] = nil }
-        }
-    }
-
-    /// Ends the streams of domains that are not served any more. RFC 6120 §4.9.3.5.
-    func endStreamsOfLostHosts() {
-        for stream in Array(streams.values) {
-            guard let pair = stream.pair, !serves(pair.local) else { continue }
-            stream.close(StreamError(.hostGone))
-        }
-        for (pair, route) in routes where !serves(pair.local) {
-            route.stop()
+        for (pair, route) in routes where now - route.lastUse > options.idleTime && route.isUnused {
             routes[pair] = nil
         }
-        security.forgetAll()
+        loads.sweep()
     }
 
     /// The configuration has changed: streams with those who are not spoken to any more, or who need another proof, end.

@@ -142,17 +142,17 @@ final class Route {
             }
             let item = queue[queue.startIndex + sent]
             sent += 1
-            stream.send(stamped(item, now))
+            stream.send(Self.stamped(item, pair, now, clock.date))
             stream.acknowledgements.sent(for: self)
         }
     }
 
     /// Messages say when they were sent, if that is some time ago. XEP-0203 §3.
-    private func stamped(_ item: Item, _ now: Duration) -> Stanza {
+    static func stamped(_ item: Item, _ pair: DomainPair, _ now: Duration, _ date: Timestamp) -> Stanza {
         guard case .message(var message) = item.stanza, now - item.time > .seconds(5), !message.isError,
             message.delay(by: pair.localJID) == nil
         else { return item.stanza }
-        let stamp = clock.date.advanced(by: item.time - now)
+        let stamp = date.advanced(by: item.time - now)
         message.payload.append(Delay(stamp: stamp, from: pair.localJID).element)
         return .message(message)
     }
@@ -282,7 +282,22 @@ final class Route {
             })
     }
 
-    /// Gives up what waits, because the module is unloaded. What lies on disk stays.
+    /// Whether it has nothing to say, and nothing to wait for.
+    var isUnused: Bool {
+        if case .idle = state { queue.isEmpty } else { false }
+    }
+
+    /// Hands out what waits, and has no more to do with it.
+    func surrender() -> [Item] {
+        let items = Array(queue)
+        stop()
+        return items
+    }
+
+    /// Gives up what waits: the senders are told.
+    func giveUp(_ error: StanzaError) { giveUp(surrender(), error) }
+
+    /// Lets go of what waits, because the module is unloaded. What lies on disk stays.
     func stop() {
         if case .waiting(let action) = state { action.cancel() }
         state = .idle
