@@ -24,8 +24,7 @@ final class Federation: Entity {
     /// Streams that will be such in a moment: nothing is opened meanwhile.
     private var expectedBackways: [DomainPair: ServerStream] = [:]
     private var counts = ConnectionCounts()
-    /// Pairs whose last stream was lost, and that have not had another since.
-    private var lostPairs: Set<DomainPair> = []
+    private var acquaintances = Acquaintances()
     private(set) lazy var security = PeerSecurity(server.identities)
     /// What waits in all queues, in bytes.
     var queued = 0
@@ -86,8 +85,25 @@ final class Federation: Entity {
             return isHere ? bounce(stanza, .notAllowed("Guests cannot write to other servers.")) : ()
         }
         if let reason = policies.refusal(of: to.domainpart) { return bounce(stanza, .notAllowed(reason)) }
-        route(DomainPair(local: from.domainpart, remote: to.domainpart)).send(stanza)
+        let pair = DomainPair(local: from.domainpart, remote: to.domainpart)
+        guard hasRoom(for: pair) else { return bounce(stanza, .resourceConstraint("Too many servers are written to.")) }
+        route(pair).send(stanza)
     }
+
+    /// Routes to as many pairs are kept; users can make up as many names as they like.
+    static let routeLimit = 20_000
+
+    private func hasRoom(for pair: DomainPair) -> Bool {
+        guard routes.count >= Self.routeLimit, routes[pair] == nil else { return true }
+        let now = server.clock.now
+        if tidiedAt.map({ now - $0 > .seconds(1) }) ?? true {
+            tidiedAt = now
+            for (pair, route) in routes where route.isUnused { routes[pair] = nil }
+        }
+        return routes.count < Self.routeLimit
+    }
+
+    private var tidiedAt: Duration?
 
     /// Answers a stanza that cannot be delivered. RFC 6120 §10.4.
     func bounce(_ stanza: Stanza, _ error: StanzaError) {
@@ -204,6 +220,7 @@ final class Federation: Entity {
                 self.expectedBackways[pair] = nil
                 if let route = self.routes[pair], case .connecting = route.state { self.dial(route) }
             }
+            if !stream.isInitiator, !stream.endedWell, !stream.isCutOff, !self.isStopping { self.lost(stream) }
         }
     }
 
@@ -229,6 +246,9 @@ final class Federation: Entity {
             "Server authenticated",
             metadata: ["remote": "\(pair.remote)", "by": "\(means)", "bidi": "\(stream.isBidirectional)"])
         refusals.forget(pair.remote)
+        // It may come to us after it was given up, and has much to tell then. A stream both ways is used soon anyhow.
+        if acquaintances.isAway(pair), !stream.isBidirectional { route(pair).seek(isThere: true) }
+        acquaintances.meet(pair)
     }
 
     /// Stanzas will go back on a stream as soon as the peer has had time to say how it counts them.
@@ -257,7 +277,8 @@ final class Federation: Entity {
         if !stream.acknowledgements.isReliable { stream.acknowledgements.usePings(pair) }
         expectedBackways[pair] = nil
         backways[pair] = stream
-        routes[pair]?.open(stream)
+        // Who is back is asked what became of its users.
+        (acquaintances.isAway(pair) ? route(pair) : routes[pair])?.open(stream)
     }
 
     /// Asks the authoritative server about a key, on another connection than the one it came on. XEP-0220 §2.1.2.
@@ -306,18 +327,57 @@ final class Federation: Entity {
         stream.log.notice("Trace", metadata: ["direction": "\(direction)", "xml": "\(xml)"])
     }
 
-    // MARK: Coming back
+    // MARK: Coming and going
 
-    func markLost(_ pair: DomainPair) {
-        if lostPairs.count < 10_000 { lostPairs.insert(pair) }
+    func markLost(_ pair: DomainPair) { acquaintances.lose(pair) }
+
+    func wasLost(_ pair: DomainPair) -> Bool { acquaintances.isAway(pair) }
+
+    /// A stream of a peer was lost, on which stanzas came from it alone: whether the peer is still there, only a stream
+    /// to it can tell.
+    private func lost(_ stream: ServerStream) {
+        for pair in stream.proven where serves(pair.local) && !isHere(pair.remote) {
+            if routes[pair]?.stream != nil { continue }
+            acquaintances.lose(pair)
+            if hasRoom(for: pair) { route(pair).seek(isThere: false) }
+        }
     }
 
-    func wasLost(_ pair: DomainPair) -> Bool { lostPairs.contains(pair) }
+    /// A peer is not waited for any longer: whoever has contacts or occupants there takes them for gone.
+    func gaveUp(_ pair: DomainPair) {
+        guard acquaintances.giveUp(pair) else { return }
+        log.info("Server was given up", metadata: ["host": "\(pair.local)", "remote": "\(pair.remote)"])
+        tellSoon(pair)
+    }
 
-    /// A peer that was away is back: whoever has contacts or occupants there looks what became of them.
-    func returned(_ pair: DomainPair) {
-        lostPairs.remove(pair)
-        host(pair.local)?.hooks.peerReturned.notify(PeerEvent(domain: pair.remote))
+    /// There is a stream to a peer.
+    ///
+    /// - Parameter wasAway: whether it could not be reached before. Whoever has contacts or occupants there looks what
+    ///   became of them.
+    func reached(_ pair: DomainPair, wasAway: Bool) {
+        acquaintances.greet(pair)
+        if wasAway { tellSoon(pair) }
+    }
+
+    /// Of whom there is something to tell.
+    private var news: Set<DomainPair> = []
+
+    private func tellSoon(_ pair: DomainPair) {
+        if news.isEmpty { server.clock.after(.seconds(1)) { [weak self] in self?.tell() } }
+        news.insert(pair)
+    }
+
+    /// Tells what has become of them by now.
+    private func tell() {
+        let pairs = Dictionary(grouping: news, by: \.local)
+        news = []
+        for (local, pairs) in pairs {
+            guard let hooks = host(local)?.hooks else { continue }
+            let gone = pairs.filter { acquaintances.isGone($0) }
+            let there = pairs.filter { acquaintances.isKnown($0) && !acquaintances.isAway($0) }
+            if !gone.isEmpty { hooks.peerLost.notify(PeerEvent(domains: Set(gone.map(\.remote)))) }
+            if !there.isEmpty { hooks.peerReturned.notify(PeerEvent(domains: Set(there.map(\.remote)))) }
+        }
     }
 
     // MARK: Upkeep
@@ -368,7 +428,9 @@ final class Federation: Entity {
         for stream in Array(streams.values) {
             let domains = stream.trusted.union(stream.pair.map { [$0.remote] } ?? [])
             if let reason = domains.lazy.compactMap({ new.policies.refusal(of: $0) }).first {
+                let pairs = stream.proven
                 stream.close(StreamError(.policyViolation, reason))
+                for pair in pairs { gaveUp(pair) }
             } else if domains.contains(where: { domain in
                 old.policies.settings(of: domain) != new.policies.settings(of: domain)
                     || old.policies.policy(for: domain) != new.policies.policy(for: domain)

@@ -173,6 +173,21 @@ final class Route {
 
     // MARK: The stream
 
+    /// Opens a stream with nothing to say, to see whether the peer is there.
+    ///
+    /// - Parameter isThere: whether it is, as far as is known: then there is no reason to wait.
+    func seek(isThere: Bool) {
+        wantsReturn = true
+        switch state {
+        case .open, .connecting: return
+        case .waiting(let action):
+            guard isThere else { return }
+            action.cancel()
+        case .idle: break
+        }
+        retry(after: .milliseconds(Int64.random(in: 50...500)))
+    }
+
     private func connect() {
         state = .connecting
         federation.connect(self)
@@ -194,7 +209,7 @@ final class Route {
         sent = 0
         stream.attach(self)
         pump()
-        if wasUnreachable { federation.returned(pair) }
+        federation.reached(pair, wasAway: wasUnreachable)
     }
 
     /// The stream has ended. What the peer may not have got goes over the next one.
@@ -260,11 +275,17 @@ final class Route {
         queue = ArraySlice(queue.filter { !isOver && Self.mayWait($0.stanza) })
         size = queue.reduce(0) { $0 + $1.size }
         sent = 0
+        if refused.contains(where: { $0.stanza.isProbe }) {
+            // What contacts there are up to is asked again when it can be.
+            wantsReturn = true
+            federation.markLost(pair)
+        }
         if isOver { wantsReturn = false }
         // Whoever waits is told when its time is over, and not long after.
         let left = federation.options.patience - (now - (failingSince ?? now))
         retry(after: isOver || queue.isEmpty ? pause : min(pause, max(left, .seconds(1))))
         giveUp(Array(refused), failure.error)
+        if isOver { federation.gaveUp(pair) }
     }
 
     /// Longer after each failure, and never the same: servers that lost one peer do not come back in step.
@@ -304,5 +325,11 @@ final class Route {
         queue = []
         size = 0
         sent = 0
+    }
+}
+
+extension Stanza {
+    fileprivate var isProbe: Bool {
+        if case .presence(let presence) = self { presence.kind == .probe } else { false }
     }
 }

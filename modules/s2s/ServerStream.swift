@@ -70,6 +70,8 @@ final class ServerStream: StreamEndpoint {
     /// Whether one of the two ended it in order: then both know what they told each other.
     private(set) var endedWell = false
     private var isLost = false
+    /// Whether this side ended it for what the peer did.
+    private(set) var isCutOff = false
 
     init(_ federation: Federation, transport: any StreamTransport, isInitiator: Bool) {
         self.federation = federation
@@ -305,6 +307,7 @@ final class ServerStream: StreamEndpoint {
             sendHeader(from: pair?.local ?? "", to: pair?.remote, id: id)
         }
         endedWell = error == nil && !isLost
+        isCutOff = error.map { $0.condition != .connectionTimeout } ?? false
         if let error {
             log.info("Stream error", metadata: ["reason": "\(text ?? "")"])
             var element = error.element
