@@ -18,7 +18,8 @@ final class Federation: Entity {
     private(set) var isStopping = false
     var routes: [DomainPair: Route] = [:]
     private(set) var streams: [ObjectIdentifier: ServerStream] = [:]
-    private var initiators: [ObjectIdentifier: Initiator] = [:]
+    /// Those of the streams that were opened here, by the domain they lead to.
+    private var initiators: [String: [Initiator]] = [:]
     /// Streams of others on which stanzas may go back. XEP-0288.
     private var backways: [DomainPair: ServerStream] = [:]
     /// Streams that will be such in a moment: nothing is opened meanwhile.
@@ -148,32 +149,33 @@ final class Federation: Entity {
         }
         if let stream = sharedStream(for: pair) {
             return dialback.authenticate(pair, on: stream) { answer in
-                guard case .valid = answer, !stream.isClosing else { return self.dial(route) }
+                guard case .valid = answer, !stream.isClosing else { return self.dial(route, isKnown: true) }
                 self.log.info(
                     "Another domain on a connection to a server",
                     metadata: ["host": "\(pair.local)", "remote": "\(pair.remote)", "stream": "\(stream.id.prefix(8))"])
+                guard self.isWanted(route) else { return }
                 if stream.isBidirectional { stream.trust(pair.remote) }
                 stream.acknowledgements.usePings(pair)
                 route.open(stream)
             }
         }
-        dial(route)
+        dial(route, isKnown: acquaintances.isKnown(pair))
     }
 
-    /// How many connections are opened at the same time; more wait for their turn.
-    private static let dialLimit = 200
-    private var dialing = 0
-    private var waitingForDial: ArraySlice<Route> = []
+    private var dialSlots = DialSlots()
 
-    private func dial(_ route: Route) {
-        guard dialing < Self.dialLimit else { return waitingForDial.append(route) }
-        dialing += 1
+    /// - Parameter isKnown: whether there was a stream to the peer before; it need not wait for those that may never answer.
+    private func dial(_ route: Route, isKnown: Bool) {
+        guard dialSlots.enter(route, isKnown: isKnown) else { return }
         if route.failingSince != nil { lookAnew(route.pair.remote) }
         Task { @ServerActor in
             let result = await self.dialer.dial(route.pair, authenticates: true)
-            self.dialing -= 1
-            if let next = self.waitingForDial.popFirst() { self.dial(next) }
-            if self.isStopping {
+            // Its turn may come when nobody needs it any more.
+            let next = self.dialSlots.leave(isKnown: isKnown) { next in
+                if case .connecting = next.state { self.isWanted(next) } else { false }
+            }
+            if let next { self.dial(next, isKnown: isKnown) }
+            guard !self.isStopping, self.isWanted(route) else {
                 if case .success(let stream) = result { stream.close() }
                 return
             }
@@ -196,13 +198,12 @@ final class Federation: Entity {
         }
     }
 
+    private func isWanted(_ route: Route) -> Bool { routes[route.pair] === route }
+
     /// A stream of another of our domains to the same peer, which says that it takes more than one. XEP-0220 §2.6.
     private func sharedStream(for pair: DomainPair) -> ServerStream? {
-        initiators.values.lazy
-            .first {
-                $0.pair.remote == pair.remote && $0.pair.local != pair.local && $0.canMultiplex && $0.isReady
-                    && $0.authenticates
-            }
+        initiators[pair.remote]?
+            .first { $0.pair.local != pair.local && $0.canMultiplex && $0.isReady && $0.authenticates }
             .flatMap { self.streams[$0.streamID] }
     }
 
@@ -210,18 +211,26 @@ final class Federation: Entity {
         guard stream.phase != .closed else { return }
         let id = ObjectIdentifier(stream)
         streams[id] = stream
-        initiators[id] = initiator
+        if let initiator { initiators[initiator.pair.remote, default: []].append(initiator) }
         stream.onEnd { [weak self] _ in
             guard let self else { return }
             self.streams[id] = nil
-            self.initiators[id] = nil
-            for (pair, backway) in self.backways where backway === stream { self.backways[pair] = nil }
-            for (pair, expected) in self.expectedBackways where expected === stream {
-                self.expectedBackways[pair] = nil
-                if let route = self.routes[pair], case .connecting = route.state { self.dial(route) }
+            if let initiator { self.forget(initiator) }
+            for pair in stream.proven {
+                if self.backways[pair] === stream { self.backways[pair] = nil }
+                if self.expectedBackways[pair] === stream {
+                    self.expectedBackways[pair] = nil
+                    if let route = self.routes[pair], case .connecting = route.state { self.dial(route, isKnown: true) }
+                }
             }
             if !stream.isInitiator, !stream.endedWell, !stream.isCutOff, !self.isStopping { self.lost(stream) }
         }
+    }
+
+    private func forget(_ initiator: Initiator) {
+        let remote = initiator.pair.remote
+        initiators[remote]?.removeAll { $0 === initiator }
+        if initiators[remote]?.isEmpty == true { initiators[remote] = nil }
     }
 
     /// Takes a connection of another server; nil to refuse it.
@@ -287,15 +296,20 @@ final class Federation: Entity {
         reply: @escaping DialbackRequests.Reply
     ) {
         let pair = request.pair
-        if let other = initiators.first(where: {
-            $0.value.pair == pair && $0.value.isReady && $0.key != ObjectIdentifier(stream)
+        if let other = initiators[pair.remote]?.first(where: {
+            $0.pair == pair && $0.isReady && $0.streamID != ObjectIdentifier(stream)
         }),
-            let stream = streams[other.key]
+            let stream = streams[other.streamID]
         {
             return dialback.verify(request, key: key, on: stream, reply: reply)
         }
+        // Strangers name the domains.
+        guard verifying < Self.verifyingLimit else { return reply(.error(.resourceConstraint)) }
+        verifying += 1
         Task { @ServerActor in
-            switch await self.dialer.dial(pair, authenticates: false) {
+            let result = await self.dialer.dial(pair, authenticates: false)
+            self.verifying -= 1
+            switch result {
             case .success(let stream):
                 guard !stream.isClosing, !self.isStopping else {
                     stream.close()
@@ -313,6 +327,10 @@ final class Federation: Entity {
             }
         }
     }
+
+    /// How many connections are being opened to have keys verified.
+    private var verifying = 0
+    private static let verifyingLimit = 100
 
     // MARK: Notes
 

@@ -78,9 +78,7 @@ final class Route {
         }
         let size = stanza.estimatedSize
         // What a peer has and did not acknowledge yet does not wait; its bytes count all the same.
-        guard queue.count - sent < federation.options.queueLength, federation.queued < Self.totalLimit,
-            self.size + size <= federation.options.queueSize
-        else {
+        guard queue.count - sent < federation.options.queueLength, self.size + size <= sizeLimit else {
             return federation.bounce(
                 stanza, .resourceConstraint("Too much waits to be sent to \(pair.remote)."))
         }
@@ -90,6 +88,10 @@ final class Route {
 
     /// What may wait for all domains together, in bytes.
     private static let totalLimit = 536_870_912
+
+    /// What may wait for this one: the fuller it gets, the less each may have, so that some never leave nothing for
+    /// all others.
+    private var sizeLimit: Int { min(federation.options.queueSize, (Self.totalLimit - federation.queued) / 4) }
 
     /// Takes up what an earlier run of the server left: it comes before what was sent since.
     func restore(_ items: [Item]) {
