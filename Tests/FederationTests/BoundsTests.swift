@@ -86,6 +86,35 @@ import Testing
         }
     }
 
+    @Test("Those who own a zone keep nobody else waiting with it")
+    func zones() async throws {
+        try await playBetweenServers { servers in
+            let federation = servers.montague.federation
+            @ServerActor func route(_ remote: String) -> Route {
+                Route(DomainPair(local: "montague.example", remote: remote), federation)
+            }
+            var slots = DialSlots()
+            let hostile = (0..<30).map { route("x\($0).hostile.example") }
+            let entered = hostile.filter { slots.enter($0, isKnown: false) }
+            #expect(entered.count == DialSlots.limitOfZone)
+            let others = (0..<90).map { route("x.y\($0).example") }
+            let rest = others.filter { slots.enter($0, isKnown: false) }
+            #expect(rest.count == DialSlots.limit - DialSlots.limitOfZone)
+            // Whoever was reached before does not wait for them.
+            let isFree = slots.enter(route("capulet.example"), isKnown: true)
+            #expect(isFree)
+            // Zones take turns, and those nobody needs any more are passed over.
+            let first = slots.leave(entered[0], isKnown: false) { _ in true }
+            #expect(first === hostile[20])
+            let again = slots.enter(hostile[20], isKnown: false)
+            #expect(again)
+            let second = slots.leave(rest[0], isKnown: false) { $0 !== others[80] }
+            #expect(second === others[81])
+            let third = slots.leave(rest[1], isKnown: false) { _ in false }
+            #expect(third == nil)
+        }
+    }
+
     @Test("Who is there, and who is gone, is told once")
     @ServerActor func acquaintances() {
         let pair = DomainPair(local: "a.example", remote: "b.example")
@@ -97,8 +126,12 @@ import Testing
         lose()
         known.meet(pair)
         #expect(known.isAway(pair))
-        known.greet(pair)
-        #expect(!known.isAway(pair))
+        known.greet(pair, wasReached: false)
+        #expect(!known.isAway(pair) && !known.wasReached(pair))
+        known.greet(pair, wasReached: true)
+        known.lose(pair)
+        #expect(known.isAway(pair) && known.wasReached(pair))
+        known.greet(pair, wasReached: false)
         known.meet(pair)
         let isGone = known.giveUp(pair)
         #expect(isGone)

@@ -13,7 +13,13 @@ struct Acquaintances {
         case gone
     }
 
-    private var standings: [DomainPair: Standing] = [:]
+    private struct Acquaintance {
+        var standing: Standing
+        /// Whether a stream to it could be opened.
+        var wasReached = false
+    }
+
+    private var all: [DomainPair: Acquaintance] = [:]
 
     /// How many are remembered.
     private static let limit = 20_000
@@ -21,17 +27,20 @@ struct Acquaintances {
     nonisolated init() {}
 
     /// Whether there was a stream before.
-    func isKnown(_ pair: DomainPair) -> Bool { standings[pair] != nil }
+    func isKnown(_ pair: DomainPair) -> Bool { all[pair] != nil }
+
+    /// Whether a stream to it could be opened, once.
+    func wasReached(_ pair: DomainPair) -> Bool { all[pair]?.wasReached == true }
 
     /// Whether the last stream was lost, and there has been no other since.
-    func isAway(_ pair: DomainPair) -> Bool { standings[pair] == .lost || isGone(pair) }
+    func isAway(_ pair: DomainPair) -> Bool { all[pair]?.standing == .lost || isGone(pair) }
 
     /// Whether it was given up.
-    func isGone(_ pair: DomainPair) -> Bool { standings[pair] == .gone }
+    func isGone(_ pair: DomainPair) -> Bool { all[pair]?.standing == .gone }
 
     private mutating func set(_ pair: DomainPair, _ standing: Standing) {
-        if standings.count >= Self.limit, standings[pair] == nil { standings.remove(at: standings.startIndex) }
-        standings[pair] = standing
+        if all.count >= Self.limit, all[pair] == nil { all.remove(at: all.startIndex) }
+        all[pair, default: Acquaintance(standing: standing)].standing = standing
     }
 
     /// The peer came to us.
@@ -40,7 +49,12 @@ struct Acquaintances {
     }
 
     /// There is a stream to the peer.
-    mutating func greet(_ pair: DomainPair) { set(pair, .present) }
+    ///
+    /// - Parameter wasReached: whether it was opened here.
+    mutating func greet(_ pair: DomainPair, wasReached: Bool) {
+        set(pair, .present)
+        if wasReached { all[pair]?.wasReached = true }
+    }
 
     /// The stream was lost.
     mutating func lose(_ pair: DomainPair) {
@@ -52,7 +66,7 @@ struct Acquaintances {
     /// - Returns: whether that is news.
     mutating func giveUp(_ pair: DomainPair) -> Bool {
         guard isKnown(pair), !isGone(pair) else { return false }
-        standings[pair] = .gone
+        all[pair]?.standing = .gone
         return true
     }
 }

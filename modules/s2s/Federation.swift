@@ -159,7 +159,7 @@ final class Federation: Entity {
                 route.open(stream)
             }
         }
-        dial(route, isKnown: acquaintances.isKnown(pair))
+        dial(route, isKnown: acquaintances.wasReached(pair))
     }
 
     private var dialSlots = DialSlots()
@@ -171,7 +171,7 @@ final class Federation: Entity {
         Task { @ServerActor in
             let result = await self.dialer.dial(route.pair, authenticates: true)
             // Its turn may come when nobody needs it any more.
-            let next = self.dialSlots.leave(isKnown: isKnown) { next in
+            let next = self.dialSlots.leave(route, isKnown: isKnown) { next in
                 if case .connecting = next.state { self.isWanted(next) } else { false }
             }
             if let next { self.dial(next, isKnown: isKnown) }
@@ -304,11 +304,14 @@ final class Federation: Entity {
             return dialback.verify(request, key: key, on: stream, reply: reply)
         }
         // Strangers name the domains.
-        guard verifying < Self.verifyingLimit else { return reply(.error(.resourceConstraint)) }
-        verifying += 1
+        let zone = pair.zone
+        guard verifying.values.reduce(0, +) < DialSlots.limit, verifying[zone, default: 0] < DialSlots.limitOfZone
+        else { return reply(.error(.resourceConstraint)) }
+        verifying[zone, default: 0] += 1
         Task { @ServerActor in
             let result = await self.dialer.dial(pair, authenticates: false)
-            self.verifying -= 1
+            let left = self.verifying[zone, default: 1] - 1
+            self.verifying[zone] = left > 0 ? left : nil
             switch result {
             case .success(let stream):
                 guard !stream.isClosing, !self.isStopping else {
@@ -328,9 +331,8 @@ final class Federation: Entity {
         }
     }
 
-    /// How many connections are being opened to have keys verified.
-    private var verifying = 0
-    private static let verifyingLimit = 100
+    /// How many connections are being opened to have keys verified, by zone.
+    private var verifying: [String: Int] = [:]
 
     // MARK: Notes
 
@@ -372,8 +374,8 @@ final class Federation: Entity {
     ///
     /// - Parameter wasAway: whether it could not be reached before. Whoever has contacts or occupants there looks what
     ///   became of them.
-    func reached(_ pair: DomainPair, wasAway: Bool) {
-        acquaintances.greet(pair)
+    func reached(_ pair: DomainPair, on stream: ServerStream, wasAway: Bool) {
+        acquaintances.greet(pair, wasReached: stream.isInitiator)
         if wasAway { tellSoon(pair) }
     }
 

@@ -211,7 +211,7 @@ final class Route {
         sent = 0
         stream.attach(self)
         pump()
-        federation.reached(pair, wasAway: wasUnreachable)
+        federation.reached(pair, on: stream, wasAway: wasUnreachable)
     }
 
     /// The stream has ended. What the peer may not have got goes over the next one.
