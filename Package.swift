@@ -31,7 +31,6 @@ let package = Package(
         .systemLibrary(name: "CIDN2", pkgConfig: "libidn2", providers: [.apt(["libidn2-dev"])]),
         .systemLibrary(name: "CLibXML2", pkgConfig: "libxml-2.0", providers: [.apt(["libxml2-dev"])]),
         .systemLibrary(name: "COpenSSL", pkgConfig: "openssl", providers: [.apt(["libssl-dev"])]),
-        .systemLibrary(name: "CResolv"),
         .systemLibrary(name: "CSQLite", pkgConfig: "sqlite3", providers: [.apt(["libsqlite3-dev"])]),
         // Without pkgConfig: its .pc file asks for those of libevent and others, which libunbound-dev does not bring.
         .systemLibrary(name: "CUnbound", providers: [.apt(["libunbound-dev"])]),
@@ -59,7 +58,7 @@ let package = Package(
         .target(
             name: "MartletCommand",
             dependencies: [
-                "ServerKit", "StorageMemory", "StorageSQLite", "CResolv",
+                "ServerKit", "StorageMemory", "StorageSQLite",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ] + nio,
             swiftSettings: strict),

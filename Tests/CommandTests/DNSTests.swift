@@ -4,69 +4,79 @@ import Testing
 @testable import MartletCommand
 
 @Suite("DNS check") struct DNSTests {
-    /// A reply about `_x._tcp.a` with one record whose target points back into the question.
-    private static let reply: [UInt8] =
-        [0, 1, 0x81, 0x80, 0, 1, 0, 1, 0, 0, 0, 0] + [2] + Array("_x".utf8) + [4] + Array("_tcp".utf8)
-        + [1] + Array("a".utf8) + [0, 0, 33, 0, 1]
-        + [0xC0, 12, 0, 33, 0, 1, 0, 0, 0, 60, 0, 13, 0, 5, 0, 7, 0x14, 0x66, 4] + Array("host".utf8) + [0xC0, 20]
-
-    @Test("A service record is read, compressed names included")
-    func record() throws {
-        let answer = try #require(DNSAnswer(Self.reply))
-        #expect(answer.services == [.init(priority: 5, weight: 7, port: 5222, target: "host.a")])
+    /// What there is: a record or not, and its address.
+    private static func names(_ record: DNSAnswer, _ address: DNSAnswer) -> Names {
+        Names(record: record, address: address)
     }
 
-    @Test("Whatever is cut off or points in circles is refused")
-    func hostile() {
-        for count in 0..<Self.reply.count { #expect(DNSAnswer(Array(Self.reply.prefix(count))) == nil) }
-        var circle = Self.reply
-        circle[circle.count - 1] = UInt8(circle.count - 2)
-        #expect(DNSAnswer(circle) == nil)
-        for index in Self.reply.indices {
-            for value: UInt8 in [0, 1, 0x3F, 0x40, 0xC0, 0xFF] {
-                var damaged = Self.reply
-                damaged[index] = value
-                _ = DNSAnswer(damaged)
+    /// The data of a service record. RFC 2782.
+    private static func service(_ target: String, _ port: UInt16) -> DNSAnswer {
+        var data: [UInt8] = [0, 0, 0, 0, UInt8(port >> 8), UInt8(port & 255)]
+        for label in target.split(separator: ".") { data += [UInt8(label.utf8.count)] + Array(label.utf8) }
+        return DNSAnswer(.records([data + [0]]))
+    }
+
+    struct Names: DNSLookup {
+        let record: DNSAnswer
+        let address: DNSAnswer
+
+        func lookup(_ name: String, _ type: DNSRecordType) async -> DNSAnswer {
+            switch type {
+            case .srv: record
+            case .a: address
+            case .aaaa, .tlsa: DNSAnswer(.noRecords)
             }
         }
     }
 
+    private static let failed = DNSAnswer(.failed("Nobody is there."))
+    private static let none = DNSAnswer(.noSuchName)
+    private static let one = DNSAnswer(.records([[192, 0, 2, 1]]))
+
     @Test(
         "Findings tell what to do",
         arguments: [
-            (DNSCheck.Lookup.failed, ["192.0.2.1"], "do not answer"),
-            (.absent, [], "neither a service record nor an address"),
-            (.absent, ["192.0.2.1"], "clients use its address"),
-            (.found([.init(priority: 0, weight: 0, port: 5222, target: "x.example")]), [], "has no address"),
-            (.found([.init(priority: 0, weight: 0, port: 5222, target: "x.example")]), ["::1"], "leads to x.example:5222"),
-            (.found([.init(priority: 0, weight: 0, port: 443, target: "x.example")]), ["::1"], "leads to port 443"),
-            (.found([.init(priority: 0, weight: 0, port: 0, target: ".")]), ["::1"], "no such service"),
+            (DNSTests.names(DNSTests.failed, DNSTests.one), "do not answer. Nobody is there."),
+            (DNSTests.names(DNSAnswer(.bogus("Forged.")), DNSTests.one), "Forged."),
+            (DNSTests.names(DNSAnswer(.records([[0, 0]])), DNSTests.one), "damaged"),
+            (DNSTests.names(DNSTests.none, DNSTests.none), "neither a service record nor an address"),
+            (DNSTests.names(DNSTests.none, DNSTests.one), "clients use its address"),
+            (DNSTests.names(DNSTests.service("x.example", 5222), DNSTests.none), "has no address"),
+            (DNSTests.names(DNSTests.service("x.example", 5222), DNSTests.one), "leads to x.example:5222"),
+            (DNSTests.names(DNSTests.service("x.example", 443), DNSTests.one), "leads to port 443"),
+            (DNSTests.names(DNSTests.service("", 0), DNSTests.one), "no such service"),
         ])
-    func findings(lookup: DNSCheck.Lookup, addresses: [String], text: String) throws {
+    func findings(names: Names, text: String) async throws {
         let (configuration, _) = ServerConfiguration.read(
             bytes: Array("hosts: { example.org: {} }".utf8), file: "f.yaml",
             listeners: ServerConfiguration.knownListeners)
-        let check = DNSCheck(services: { _ in lookup }, addresses: { _ in addresses })
-        let findings = check.findings(try #require(configuration))
+        let check = DNSCheck(dns: names)
+        let findings = await check.findings(try #require(configuration))
         #expect(findings.findings.first?.text.contains(text) == true)
     }
 
     @Test(
         "Components are looked for as other servers do",
         arguments: [
-            (DNSCheck.Lookup.failed, ["192.0.2.1"], Findings.Grade.problem, "do not answer"),
-            (.absent, [], .hint, "is only for this server's own users: it has neither"),
-            (.absent, ["192.0.2.1"], .fine, "other servers use its address (192.0.2.1), port 5269"),
-            (.found([.init(priority: 0, weight: 0, port: 5269, target: "x.example")]), [], .problem, "has no address"),
-            (.found([.init(priority: 0, weight: 0, port: 5269, target: "x.example")]), ["::1"], .fine, "x.example:5269"),
-            (.found([.init(priority: 0, weight: 0, port: 0, target: ".")]), [], .hint, "own users"),
+            (DNSTests.names(DNSTests.failed, DNSTests.one), Findings.Grade.problem, "do not answer"),
+            (
+                DNSTests.names(DNSTests.none, DNSTests.none), .hint,
+                "is only for this server's own users: it has neither"
+            ),
+            (
+                DNSTests.names(DNSTests.none, DNSTests.one), .fine,
+                "other servers use its address (192.0.2.1), port 5269"
+            ),
+            (DNSTests.names(DNSTests.service("x.example", 5269), DNSTests.none), .problem, "has no address"),
+            (DNSTests.names(DNSTests.service("x.example", 5269), DNSTests.one), .fine, "x.example:5269"),
+            (DNSTests.names(DNSTests.service("", 0), DNSTests.none), .hint, "own users"),
         ])
-    func components(lookup: DNSCheck.Lookup, addresses: [String], grade: Findings.Grade, text: String) throws {
+    func components(names: Names, grade: Findings.Grade, text: String) async throws {
         let (configuration, _) = ServerConfiguration.read(
             bytes: Array("components: { rooms.example.org: { module: muc } }".utf8), file: "f.yaml",
             listeners: ServerConfiguration.knownListeners)
-        let check = DNSCheck(services: { _ in lookup }, addresses: { _ in addresses })
-        let findings = check.findings(try #require(configuration)).findings
+        let check = DNSCheck(dns: names)
+        let findings = await check.findings(try #require(configuration)).findings
         #expect(findings.map(\.grade) == [grade])
         #expect(findings.first?.text.contains(text) == true)
     }

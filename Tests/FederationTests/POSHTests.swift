@@ -26,6 +26,17 @@ import Testing
         ])
     func wrongURL(text: String) { #expect(HTTPSRequest(url: text) == nil) }
 
+    @Test(
+        "A redirect leads to another HTTPS URI (RFC 7711 §10)",
+        arguments: [
+            ("/x", "https://a.example:8443/x"), ("https://b.example/y", "https://b.example/y"),
+            ("http://b.example/y", nil), ("//b.example/y", nil), ("x", nil), ("", nil),
+        ])
+    func redirect(place: String, expected: String?) {
+        let request = HTTPSRequest(host: "a.example", port: 8_443, path: "/")
+        #expect(HTTPSRequest(url: place, from: request) == expected.flatMap { HTTPSRequest(url: $0) })
+    }
+
     @Test("A hash of the certificate that both know, with padding or without")
     func fingerprints() {
         let certificate = Array("certificate".utf8)
@@ -42,13 +53,18 @@ import Testing
     @Test(
         "A document is read, within its limits",
         arguments: [
-            ("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}", "{}"),
-            ("HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n", nil),
-            ("HTTP/1.1 302 Found\r\nLocation: https://b.example/\r\nContent-Length: 0\r\n\r\n", nil),
+            ("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}", .document(Array("{}".utf8))),
+            ("HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n", .absent("The answer is 404.")),
+            ("HTTP/1.1 410 Gone\r\n\r\n", .absent("The answer is 410.")),
+            ("HTTP/1.1 503 Service Unavailable\r\n\r\n", nil), ("HTTP/1.1 429 Too Many Requests\r\n\r\n", nil),
+            (
+                "HTTP/1.1 302 Found\r\nLocation: https://b.example/\r\nContent-Length: 0\r\n\r\n",
+                .moved(to: "https://b.example/")
+            ),
             ("HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n" + String(repeating: "x", count: 100_000), nil),
             ("nonsense\r\n\r\n", nil), ("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n{}", nil),
-        ])
-    func document(answer: String, body: String?) async throws {
+        ] as [(String, HTTPSRequest.Answer?)])
+    func document(answer: String, expected: HTTPSRequest.Answer?) async throws {
         let certificates = try TestCertificates()
         defer { certificates.remove() }
         let files = certificates.files(of: "other.example")
@@ -68,12 +84,17 @@ import Testing
         let trust = try TLSTrust(file: files.chain)
         let port = listener.localAddress?.port ?? 0
         let got = try? await HTTPSRequest(host: "other.example", port: port, path: "/x").get(dns: names, trust: trust)
-        #expect(got.map { String(decoding: $0, as: UTF8.self) } == body)
+        #expect(got == expected)
         // The web server's certificate has to be for the domain.
         let forged = try? await HTTPSRequest(host: "capulet.example", port: port, path: "/x").get(
             dns: names, trust: trust)
         #expect(forged == nil)
         try? await listener.close()
+        // Where nobody listens there is no web server, nor where there is no address.
+        let refused = try? await HTTPSRequest(host: "other.example", port: 1, path: "/x").get(dns: names, trust: trust)
+        #expect(refused == .absent("other.example has no web server."))
+        let nowhere = try? await HTTPSRequest(host: "nowhere.example", path: "/x").get(dns: names, trust: trust)
+        #expect(nowhere == .absent("nowhere.example has no web server."))
     }
 }
 

@@ -14,7 +14,11 @@ final class TwoServers {
     let names: TestNames
     private let certificates: TestCertificates
 
-    init(_ montague: Stage, _ capulet: Stage, _ names: TestNames, _ certificates: TestCertificates) {
+    init(
+        _ montague: Stage, _ capulet: Stage, _ names: TestNames, _ certificates: TestCertificates,
+        _ configure: @escaping (String) -> String
+    ) {
+        self.configure = configure
         self.certificates = certificates
         self.montague = montague
         self.capulet = capulet
@@ -55,6 +59,24 @@ final class TwoServers {
         let path = domain.map { certificates.files(of: $0) }
         return try await RawPeer.connect(to: port, certificate: path)
     }
+
+    /// A fingerprint of a domain's certificate as POSH has it. RFC 7711 §3.1.
+    func fingerprint(of domain: String) -> String {
+        let pem = String(decoding: TestCertificates.read(certificates.files(of: domain).chain), as: UTF8.self)
+        let lines = pem.split(separator: "\n").filter { !$0.hasPrefix("-") }
+        return Base64.encode(Digest.sha256(Base64.decode(lines.joined()) ?? []))
+    }
+
+    /// Nobody listens any more where the DNS says that the two are.
+    func vanish() {
+        names.serve("montague.example", port: 1)
+        names.serve("capulet.example", port: 1)
+    }
+
+    /// The configuration of Montague's server with other hosts.
+    func configuration(hosts: String) -> String { configure(hosts) }
+
+    private let configure: (String) -> String
 
     /// Montague's configuration denies the other domain from now on.
     func denyCapulet() {
@@ -117,7 +139,7 @@ struct TestCertificates {
         rmdir(path)
     }
 
-    private static func read(_ path: String) -> [UInt8] {
+    fileprivate static func read(_ path: String) -> [UInt8] {
         let file = open(path, O_RDONLY)
         defer { close(file) }
         var bytes = [UInt8](repeating: 0, count: 65_536)
@@ -156,10 +178,10 @@ func playBetweenServers(
         + bundledModules.filter {
             ["roster", "presence", "messages", "offline", "disco", "ping", "bind", "version"].contains($0.info.name)
         } + extra
-    let config: @Sendable (String) -> String = { domain in
+    let configure: @Sendable (String, String) -> String = { domain, hosts in
         """
         certificates: \(certificates.path)/\(domain)
-        hosts: { \(domain): {}\(guests ? ", guests.\(domain): { authentication: anonymous }" : "") }
+        hosts: { \(hosts) }
         listen: { \(listen) }
         \(components ? "components: { rooms.\(domain): { module: \(component) } }" : "")
         modules:
@@ -169,11 +191,15 @@ func playBetweenServers(
             + modules.map { $0.info }.filter { $0.scope != .component && $0.name != "s2s" }.map { "  \($0.name): on\n" }
             .joined()
     }
+    let config: @Sendable (String) -> String = { domain in
+        configure(
+            domain, "\(domain): {}\(guests ? ", guests.\(domain): { authentication: anonymous }" : "")")
+    }
     try await play(modules: modules, config: config("montague.example"), driver: drivers.montague, names: names) {
         montague in
         try await play(modules: modules, config: config("capulet.example"), driver: drivers.capulet, names: names) {
             capulet in
-            let servers = TwoServers(montague, capulet, names, certificates)
+            let servers = TwoServers(montague, capulet, names, certificates) { configure("montague.example", $0) }
             try await montague.server.finishStartUp()
             try await capulet.server.finishStartUp()
             servers.announce()

@@ -13,7 +13,8 @@ struct Survival: RoomFeature {
         rooms.doubtsArose = { caretaker.scheduleDoubts() }
         rooms.upkeep.append { caretaker.checkForGhosts() }
         host.finishBeforeStop { rooms.isWaiting }
-        host.observe(.peerReturned) { event in caretaker.check(event.domain) }
+        host.observe(.peerReturned) { event in caretaker.check(event.domains) }
+        host.observe(.peerLost) { event in caretaker.doubt(event.domains) }
         host.onUnload { caretaker.leave() }
         caretaker.begin()
     }
@@ -43,10 +44,20 @@ private final class Caretaker {
         self.rooms = rooms
     }
 
-    /// A server that could not be reached is there again, maybe without its clients.
-    func check(_ domain: String) {
+    /// Servers that could not be reached are there again, maybe without their clients.
+    func check(_ domains: Set<String>) {
         for room in rooms.loaded.values {
-            for session in room.sessions where session.jid.domainpart == domain { room.probe(session) }
+            for session in room.sessions where domains.contains(session.jid.domainpart) { room.probe(session) }
+        }
+    }
+
+    /// Servers cannot be reached: their clients are where they would be if something sent to them had come back.
+    func doubt(_ domains: Set<String>) {
+        for room in rooms.loaded.values {
+            for session in room.sessions where domains.contains(session.jid.domainpart) {
+                room.doubt(session)
+                room.markAway(session)
+            }
         }
     }
 

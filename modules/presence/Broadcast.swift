@@ -67,6 +67,7 @@ extension PresenceExchange {
         show(presence, of: resource)
         takeBackDirectedPresence(of: resource, presence, isBroadcast: true)
         guard account.availableResources.isEmpty else { return }
+        forgetAllShown(to: account)
         let now = account.host.server.clock.date
         account[LastSeen.self] = now
         lastSeen?.set(now, for: account.name)

@@ -23,6 +23,8 @@ final class PresenceExchange: Module {
 
     private(set) var options: Options
     private(set) var lastSeen: KeyValueStore<Timestamp>?
+    /// Accounts that were shown contacts of a domain elsewhere as available, by that domain.
+    var onlookers: [String: Set<String>] = [:]
 
     init(options: Options) {
         self.options = options
@@ -42,8 +44,11 @@ final class PresenceExchange: Module {
         host.observe(.peerReturned) { event in
             // Whoever is there may have forgotten who is here, and the other way round. RFC 6121 §4.3.
             for account in host.accounts.loadedAccounts where !account.availableResources.isEmpty {
-                self.revealPresence(of: account) { $0.domainpart == event.domain }
+                self.revealPresence(of: account) { event.domains.contains($0.domainpart) }
             }
+        }
+        host.observe(.peerLost) { event in
+            for domain in event.domains { self.takeBackContacts(of: domain, on: host.host) }
         }
         host.provide((any PresenceBroadcast).self, self)
         host.keepWithSession(Directed.self)
@@ -55,7 +60,10 @@ final class PresenceExchange: Module {
         guard resource.isAvailable, account.availableResources.first === resource, let contacts = account.contactList
         else { return }
         let router = account.host.router
-        probe(contacts.subscriptions(of: account).filter { router.entity(for: $0.domainpart) == nil }, for: account)
+        let remote = contacts.subscriptions(of: account).filter { router.entity(for: $0.domainpart) == nil }
+        // What the client was shown before is not known any more.
+        for contact in remote { noteShown(contact, to: account) }
+        probe(remote, for: account)
     }
 
     func reconfigure(_ options: Options) -> Bool {
@@ -98,8 +106,11 @@ final class PresenceExchange: Module {
     private func receive(_ event: PresenceEvent) -> Bool {
         let presence = event.presence
         switch presence.kind {
-        case .available: deliver(presence, to: event.account)
+        case .available:
+            noteAvailable(presence, to: event.account)
+            deliver(presence, to: event.account)
         case .unavailable:
+            if let from = presence.from { forgetShown(from, to: event.account) }
             forgetDirectedPresence(of: event.account, to: presence.from, from: presence.to)
             deliver(presence, to: event.account)
         case .error:

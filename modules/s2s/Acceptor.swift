@@ -48,7 +48,7 @@ final class Acceptor: StreamNegotiator {
             guard federation.serves(to, for: claimed) else {
                 throw StreamError(.hostUnknown, "No guest of \(to) was invited by anybody at \(claimed).")
             }
-            guard !federation.serves(claimed) else { throw StreamError(.invalidFrom, "\(claimed) is served here.") }
+            guard !federation.isHere(claimed) else { throw StreamError(.invalidFrom, "\(claimed) is served here.") }
             if let reason = federation.policies.refusal(of: claimed) { throw StreamError(.policyViolation, reason) }
         }
         if stream.transport.isSecure, let pair = stream.pair, verdict == nil {
@@ -118,8 +118,15 @@ final class Acceptor: StreamNegotiator {
         guard let pair = stream.pair, let claimed, pair.remote == claimed else {
             return failSASL("not-authorized", "The stream has no \"from\".")
         }
-        guard case .valid(let means)? = verdict else {
-            let problem = if case .invalid(let problem)? = verdict { problem } else { "" }
+        let means: String
+        switch verdict {
+        case .valid(let proof)?: means = proof
+        case .undecided(let problem)?:
+            federation.note(refused: pair, problem)
+            // RFC 6120 §6.5.11
+            return failSASL("temporary-auth-failure", problem)
+        case .invalid?, nil:
+            let problem = verdict?.problem ?? ""
             federation.note(refused: pair, problem)
             return failSASL("not-authorized", problem)
         }
@@ -132,6 +139,9 @@ final class Acceptor: StreamNegotiator {
             guard JID.domain(String(decoding: bytes, as: UTF8.self)) == claimed else {
                 return failSASL("invalid-authzid")
             }
+        }
+        guard federation.loads.makePlace(for: claimed) else {
+            throw StreamError(.policyViolation, "\(claimed) has too many connections to this server.")
         }
         stream.send(Element("success", .sasl))
         stream.prove(pair)

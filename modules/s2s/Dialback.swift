@@ -28,6 +28,8 @@ struct DialbackRequests {
     var verifications: [DialbackVerification: Reply] = [:]
     /// Keys of the peer that are being verified.
     var beingVerified: Set<DomainPair> = []
+    /// How many of them an authoritative server is asked about.
+    var callsBack = 0
 
     nonisolated init() {}
 
@@ -56,6 +58,10 @@ final class Dialback {
 
     /// How many domains a peer may have verified, or be about to, on one stream.
     private static let domainsPerStream = 100
+    /// How many a peer may have looked at that has proved none yet, and how many it may have others asked about at a
+    /// time: each may cost connections to whomever it names.
+    private static let claimsOfStrangers = 20
+    private static let callsBackPerStream = 10
 
     /// How long a peer may think about a key.
     private static let patience = Duration.seconds(40)
@@ -134,7 +140,7 @@ final class Dialback {
 
     /// XEP-0220 §3.1: what was not asked for on this stream counts for nothing.
     private func ignore(_ pair: DomainPair, _ stream: ServerStream) {
-        stream.log.warning("Unsolicited dialback answer ignored", metadata: ["remote": "\(pair.remote)"])
+        stream.log.info("Unsolicited dialback answer ignored", metadata: ["remote": "\(pair.remote)"])
     }
 
     private func answer(_ type: String, _ element: Element) -> DialbackAnswer {
@@ -166,44 +172,55 @@ final class Dialback {
         guard federation.serves(pair.local, for: pair.remote) else {
             return refuse(pair, stream, StanzaError(.itemNotFound, nil, "\(pair.local) is not served here."))
         }
-        guard !federation.serves(pair.remote) else {
+        guard !federation.isHere(pair.remote) else {
             return refuse(pair, stream, StanzaError(.notAcceptable, nil, "\(pair.remote) is served here."))
         }
         if let reason = federation.policies.refusal(of: pair.remote) {
             return refuse(pair, stream, .policyViolation(reason))
         }
         if stream.trusted.contains(pair.remote) { return accept(pair, stream, nil) }
-        guard stream.trusted.count + stream.dialback.beingVerified.count < Self.domainsPerStream,
+        let limit = stream.trusted.isEmpty ? Self.claimsOfStrangers : Self.domainsPerStream
+        guard stream.trusted.count + stream.dialback.beingVerified.count < limit,
             stream.dialback.beingVerified.insert(pair).inserted
         else { return refuse(pair, stream, .resourceConstraint) }
         federation.judge.judge(stream, claims: pair) { [weak stream] verdict in
             guard let stream, !stream.isClosing else { return }
+            let mayCallBack = self.federation.policies.policy(for: pair.remote) == .dialback
             switch verdict {
             case .valid(let means):
                 stream.dialback.beingVerified.remove(pair)
                 self.accept(pair, stream, "certificate (\(means))")
-            case .invalid(let problem):
-                guard self.federation.policies.policy(for: pair.remote) == .dialback else {
-                    stream.dialback.beingVerified.remove(pair)
-                    stream.log.warning(
-                        "Server refused", metadata: ["remote": "\(pair.remote)", "reason": "\(problem)"])
-                    self.federation.note(refused: pair, problem)
-                    return self.refuse(pair, stream, StanzaError(.notAuthorized, nil, problem))
-                }
+            case .invalid where mayCallBack, .undecided where mayCallBack:
                 self.callBack(key, pair, stream)
+            case .invalid(let problem):
+                stream.dialback.beingVerified.remove(pair)
+                stream.log.info(
+                    "Server refused", metadata: ["remote": "\(pair.remote)", "reason": "\(problem)"])
+                self.federation.note(refused: pair, problem)
+                self.refuse(pair, stream, StanzaError(.notAuthorized, nil, problem))
+            case .undecided(let problem):
+                stream.dialback.beingVerified.remove(pair)
+                self.federation.note(refused: pair, problem)
+                self.refuse(pair, stream, StanzaError(.remoteServerTimeout, .wait, problem))
             }
         }
     }
 
     private func callBack(_ key: String, _ pair: DomainPair, _ stream: ServerStream) {
+        guard stream.dialback.callsBack < Self.callsBackPerStream else {
+            stream.dialback.beingVerified.remove(pair)
+            return refuse(pair, stream, .resourceConstraint)
+        }
+        stream.dialback.callsBack += 1
         federation.verify(DialbackVerification(pair: pair, streamID: stream.id), key: key, besides: stream) {
             [weak stream] answer in
             guard let stream, !stream.isClosing else { return }
             stream.dialback.beingVerified.remove(pair)
+            stream.dialback.callsBack -= 1
             switch answer {
             case .valid: self.accept(pair, stream, "dialback")
             case .invalid:
-                stream.log.warning(
+                stream.log.info(
                     "Server refused", metadata: ["remote": "\(pair.remote)", "reason": "invalid dialback key"])
                 self.federation.note(refused: pair, "The dialback key is not valid.")
                 self.reply(pair, stream, "invalid")
@@ -218,6 +235,10 @@ final class Dialback {
     }
 
     private func accept(_ pair: DomainPair, _ stream: ServerStream, _ means: String?) {
+        if stream.trusted.isEmpty, !stream.isInitiator, !federation.loads.makePlace(for: pair.remote) {
+            return stream.close(
+                StreamError(.policyViolation, "\(pair.remote) has too many connections to this server."))
+        }
         stream.prove(pair)
         if let means { federation.authenticated(stream, pair, by: means) }
         reply(pair, stream, "valid")

@@ -9,6 +9,9 @@ struct DomainPair: Hashable, CustomStringConvertible {
 
     var description: String { "\(local) → \(remote)" }
 
+    /// What the remote domain is part of, and nearly always belongs to one owner.
+    var zone: String { remote.split(separator: ".").suffix(2).joined(separator: ".") }
+
     var localJID: JID { JID(unchecked: nil, domainpart: local, resourcepart: nil) }
     var remoteJID: JID { JID(unchecked: nil, domainpart: remote, resourcepart: nil) }
 }

@@ -14,17 +14,18 @@ final class Federation: Entity {
     private(set) lazy var store = QueueStore(self)
     private(set) lazy var judge = PeerJudge(self)
     private(set) lazy var dialer = Dialer(self)
+    private(set) lazy var loads = PeerLoads(self)
     private(set) var isStopping = false
-    private(set) var routes: [DomainPair: Route] = [:]
+    var routes: [DomainPair: Route] = [:]
     private(set) var streams: [ObjectIdentifier: ServerStream] = [:]
-    private var initiators: [ObjectIdentifier: Initiator] = [:]
+    /// Those of the streams that were opened here, by the domain they lead to.
+    private var initiators: [String: [Initiator]] = [:]
     /// Streams of others on which stanzas may go back. XEP-0288.
     private var backways: [DomainPair: ServerStream] = [:]
     /// Streams that will be such in a moment: nothing is opened meanwhile.
     private var expectedBackways: [DomainPair: ServerStream] = [:]
     private var counts = ConnectionCounts()
-    /// Pairs whose last stream was lost, and that have not had another since.
-    private var lostPairs: Set<DomainPair> = []
+    private var acquaintances = Acquaintances()
     private(set) lazy var security = PeerSecurity(server.identities)
     /// What waits in all queues, in bytes.
     var queued = 0
@@ -72,6 +73,9 @@ final class Federation: Entity {
 
     func host(_ domain: String) -> Host? { server.host(domain) ?? server.component(domain) }
 
+    /// Whether a domain is one of ours, whether or not it speaks to others.
+    func isHere(_ domain: String) -> Bool { host(domain) != nil }
+
     // MARK: Stanzas
 
     /// Takes a stanza for a domain elsewhere.
@@ -82,8 +86,25 @@ final class Federation: Entity {
             return isHere ? bounce(stanza, .notAllowed("Guests cannot write to other servers.")) : ()
         }
         if let reason = policies.refusal(of: to.domainpart) { return bounce(stanza, .notAllowed(reason)) }
-        route(DomainPair(local: from.domainpart, remote: to.domainpart)).send(stanza)
+        let pair = DomainPair(local: from.domainpart, remote: to.domainpart)
+        guard hasRoom(for: pair) else { return bounce(stanza, .resourceConstraint("Too many servers are written to.")) }
+        route(pair).send(stanza)
     }
+
+    /// Routes to as many pairs are kept; users can make up as many names as they like.
+    static let routeLimit = 20_000
+
+    private func hasRoom(for pair: DomainPair) -> Bool {
+        guard routes.count >= Self.routeLimit, routes[pair] == nil else { return true }
+        let now = server.clock.now
+        if tidiedAt.map({ now - $0 > .seconds(1) }) ?? true {
+            tidiedAt = now
+            for (pair, route) in routes where route.isUnused { routes[pair] = nil }
+        }
+        return routes.count < Self.routeLimit
+    }
+
+    private var tidiedAt: Duration?
 
     /// Answers a stanza that cannot be delivered. RFC 6120 §10.4.
     func bounce(_ stanza: Stanza, _ error: StanzaError) {
@@ -108,9 +129,12 @@ final class Federation: Entity {
     /// Sends what an earlier run of the server left in its queues.
     func restore() async throws {
         for host in server.allHosts + server.allComponents {
-            for (pair, items) in try await store.load(host.domain) { route(pair).restore(items) }
+            for (pair, items) in try await store.load(host.domain) {
+                if isHere(pair.remote) { deliverHere(items, pair) } else { route(pair).restore(items) }
+            }
         }
         store.endLoading()
+        for domain in try await store.domains() where !isHere(domain) { store.clear(domain) }
     }
 
     // MARK: Streams
@@ -125,32 +149,33 @@ final class Federation: Entity {
         }
         if let stream = sharedStream(for: pair) {
             return dialback.authenticate(pair, on: stream) { answer in
-                guard case .valid = answer, !stream.isClosing else { return self.dial(route) }
+                guard case .valid = answer, !stream.isClosing else { return self.dial(route, isKnown: true) }
                 self.log.info(
                     "Another domain on a connection to a server",
                     metadata: ["host": "\(pair.local)", "remote": "\(pair.remote)", "stream": "\(stream.id.prefix(8))"])
+                guard self.isWanted(route) else { return }
                 if stream.isBidirectional { stream.trust(pair.remote) }
                 stream.acknowledgements.usePings(pair)
                 route.open(stream)
             }
         }
-        dial(route)
+        dial(route, isKnown: acquaintances.wasReached(pair))
     }
 
-    /// How many connections are opened at the same time; more wait for their turn.
-    private static let dialLimit = 200
-    private var dialing = 0
-    private var waitingForDial: ArraySlice<Route> = []
+    private var dialSlots = DialSlots()
 
-    private func dial(_ route: Route) {
-        guard dialing < Self.dialLimit else { return waitingForDial.append(route) }
-        dialing += 1
+    /// - Parameter isKnown: whether there was a stream to the peer before; it need not wait for those that may never answer.
+    private func dial(_ route: Route, isKnown: Bool) {
+        guard dialSlots.enter(route, isKnown: isKnown) else { return }
         if route.failingSince != nil { lookAnew(route.pair.remote) }
         Task { @ServerActor in
             let result = await self.dialer.dial(route.pair, authenticates: true)
-            self.dialing -= 1
-            if let next = self.waitingForDial.popFirst() { self.dial(next) }
-            if self.isStopping {
+            // Its turn may come when nobody needs it any more.
+            let next = self.dialSlots.leave(route, isKnown: isKnown) { next in
+                if case .connecting = next.state { self.isWanted(next) } else { false }
+            }
+            if let next { self.dial(next, isKnown: isKnown) }
+            guard !self.isStopping, self.isWanted(route) else {
                 if case .success(let stream) = result { stream.close() }
                 return
             }
@@ -173,13 +198,12 @@ final class Federation: Entity {
         }
     }
 
+    private func isWanted(_ route: Route) -> Bool { routes[route.pair] === route }
+
     /// A stream of another of our domains to the same peer, which says that it takes more than one. XEP-0220 §2.6.
     private func sharedStream(for pair: DomainPair) -> ServerStream? {
-        initiators.values.lazy
-            .first {
-                $0.pair.remote == pair.remote && $0.pair.local != pair.local && $0.canMultiplex && $0.isReady
-                    && $0.authenticates
-            }
+        initiators[pair.remote]?
+            .first { $0.pair.local != pair.local && $0.canMultiplex && $0.isReady && $0.authenticates }
             .flatMap { self.streams[$0.streamID] }
     }
 
@@ -187,17 +211,26 @@ final class Federation: Entity {
         guard stream.phase != .closed else { return }
         let id = ObjectIdentifier(stream)
         streams[id] = stream
-        initiators[id] = initiator
+        if let initiator { initiators[initiator.pair.remote, default: []].append(initiator) }
         stream.onEnd { [weak self] _ in
             guard let self else { return }
             self.streams[id] = nil
-            self.initiators[id] = nil
-            for (pair, backway) in self.backways where backway === stream { self.backways[pair] = nil }
-            for (pair, expected) in self.expectedBackways where expected === stream {
-                self.expectedBackways[pair] = nil
-                if let route = self.routes[pair], case .connecting = route.state { self.dial(route) }
+            if let initiator { self.forget(initiator) }
+            for pair in stream.proven {
+                if self.backways[pair] === stream { self.backways[pair] = nil }
+                if self.expectedBackways[pair] === stream {
+                    self.expectedBackways[pair] = nil
+                    if let route = self.routes[pair], case .connecting = route.state { self.dial(route, isKnown: true) }
+                }
             }
+            if !stream.isInitiator, !stream.endedWell, !stream.isCutOff, !self.isStopping { self.lost(stream) }
         }
+    }
+
+    private func forget(_ initiator: Initiator) {
+        let remote = initiator.pair.remote
+        initiators[remote]?.removeAll { $0 === initiator }
+        if initiators[remote]?.isEmpty == true { initiators[remote] = nil }
     }
 
     /// Takes a connection of another server; nil to refuse it.
@@ -222,6 +255,9 @@ final class Federation: Entity {
             "Server authenticated",
             metadata: ["remote": "\(pair.remote)", "by": "\(means)", "bidi": "\(stream.isBidirectional)"])
         refusals.forget(pair.remote)
+        // It may come to us after it was given up, and has much to tell then. A stream both ways is used soon anyhow.
+        if acquaintances.isAway(pair), !stream.isBidirectional { route(pair).seek(isThere: true) }
+        acquaintances.meet(pair)
     }
 
     /// Stanzas will go back on a stream as soon as the peer has had time to say how it counts them.
@@ -250,7 +286,8 @@ final class Federation: Entity {
         if !stream.acknowledgements.isReliable { stream.acknowledgements.usePings(pair) }
         expectedBackways[pair] = nil
         backways[pair] = stream
-        routes[pair]?.open(stream)
+        // Who is back is asked what became of its users.
+        (acquaintances.isAway(pair) ? route(pair) : routes[pair])?.open(stream)
     }
 
     /// Asks the authoritative server about a key, on another connection than the one it came on. XEP-0220 §2.1.2.
@@ -259,15 +296,23 @@ final class Federation: Entity {
         reply: @escaping DialbackRequests.Reply
     ) {
         let pair = request.pair
-        if let other = initiators.first(where: {
-            $0.value.pair == pair && $0.value.isReady && $0.key != ObjectIdentifier(stream)
+        if let other = initiators[pair.remote]?.first(where: {
+            $0.pair == pair && $0.isReady && $0.streamID != ObjectIdentifier(stream)
         }),
-            let stream = streams[other.key]
+            let stream = streams[other.streamID]
         {
             return dialback.verify(request, key: key, on: stream, reply: reply)
         }
+        // Strangers name the domains.
+        let zone = pair.zone
+        guard verifying.values.reduce(0, +) < DialSlots.limit, verifying[zone, default: 0] < DialSlots.limitOfZone
+        else { return reply(.error(.resourceConstraint)) }
+        verifying[zone, default: 0] += 1
         Task { @ServerActor in
-            switch await self.dialer.dial(pair, authenticates: false) {
+            let result = await self.dialer.dial(pair, authenticates: false)
+            let left = self.verifying[zone, default: 1] - 1
+            self.verifying[zone] = left > 0 ? left : nil
+            switch result {
             case .success(let stream):
                 guard !stream.isClosing, !self.isStopping else {
                     stream.close()
@@ -286,6 +331,9 @@ final class Federation: Entity {
         }
     }
 
+    /// How many connections are being opened to have keys verified, by zone.
+    private var verifying: [String: Int] = [:]
+
     // MARK: Notes
 
     /// A peer was not believed: the administrator may want to know why.
@@ -299,18 +347,57 @@ final class Federation: Entity {
         stream.log.notice("Trace", metadata: ["direction": "\(direction)", "xml": "\(xml)"])
     }
 
-    // MARK: Coming back
+    // MARK: Coming and going
 
-    func markLost(_ pair: DomainPair) {
-        if lostPairs.count < 10_000 { lostPairs.insert(pair) }
+    func markLost(_ pair: DomainPair) { acquaintances.lose(pair) }
+
+    func wasLost(_ pair: DomainPair) -> Bool { acquaintances.isAway(pair) }
+
+    /// A stream of a peer was lost, on which stanzas came from it alone: whether the peer is still there, only a stream
+    /// to it can tell.
+    private func lost(_ stream: ServerStream) {
+        for pair in stream.proven where serves(pair.local) && !isHere(pair.remote) {
+            if routes[pair]?.stream != nil { continue }
+            acquaintances.lose(pair)
+            if hasRoom(for: pair) { route(pair).seek(isThere: false) }
+        }
     }
 
-    func wasLost(_ pair: DomainPair) -> Bool { lostPairs.contains(pair) }
+    /// A peer is not waited for any longer: whoever has contacts or occupants there takes them for gone.
+    func gaveUp(_ pair: DomainPair) {
+        guard acquaintances.giveUp(pair) else { return }
+        log.info("Server was given up", metadata: ["host": "\(pair.local)", "remote": "\(pair.remote)"])
+        tellSoon(pair)
+    }
 
-    /// A peer that was away is back: whoever has contacts or occupants there looks what became of them.
-    func returned(_ pair: DomainPair) {
-        lostPairs.remove(pair)
-        host(pair.local)?.hooks.peerReturned.notify(PeerEvent(domain: pair.remote))
+    /// There is a stream to a peer.
+    ///
+    /// - Parameter wasAway: whether it could not be reached before. Whoever has contacts or occupants there looks what
+    ///   became of them.
+    func reached(_ pair: DomainPair, on stream: ServerStream, wasAway: Bool) {
+        acquaintances.greet(pair, wasReached: stream.isInitiator)
+        if wasAway { tellSoon(pair) }
+    }
+
+    /// Of whom there is something to tell.
+    private var news: Set<DomainPair> = []
+
+    private func tellSoon(_ pair: DomainPair) {
+        if news.isEmpty { server.clock.after(.seconds(1)) { [weak self] in self?.tell() } }
+        news.insert(pair)
+    }
+
+    /// Tells what has become of them by now.
+    private func tell() {
+        let pairs = Dictionary(grouping: news, by: \.local)
+        news = []
+        for (local, pairs) in pairs {
+            guard let hooks = host(local)?.hooks else { continue }
+            let gone = pairs.filter { acquaintances.isGone($0) }
+            let there = pairs.filter { acquaintances.isKnown($0) && !acquaintances.isAway($0) }
+            if !gone.isEmpty { hooks.peerLost.notify(PeerEvent(domains: Set(gone.map(\.remote)))) }
+            if !there.isEmpty { hooks.peerReturned.notify(PeerEvent(domains: Set(there.map(\.remote)))) }
+        }
     }
 
     // MARK: Upkeep
@@ -348,22 +435,10 @@ final class Federation: Entity {
                 stream.close(reason: "idle")
             }
         }
-        for (pair, route) in routes where now - route.lastUse > options.idleTime {
-            if case .idle = route.state, route.queue.isEmpty { routes[pair] = nil }
-        }
-    }
-
-    /// Ends the streams of domains that are not served any more. RFC 6120 §4.9.3.5.
-    func endStreamsOfLostHosts() {
-        for stream in Array(streams.values) {
-            guard let pair = stream.pair, !serves(pair.local) else { continue }
-            stream.close(StreamError(.hostGone))
-        }
-        for (pair, route) in routes where !serves(pair.local) {
-            route.stop()
+        for (pair, route) in routes where now - route.lastUse > options.idleTime && route.isUnused {
             routes[pair] = nil
         }
-        security.forgetAll()
+        loads.sweep()
     }
 
     /// The configuration has changed: streams with those who are not spoken to any more, or who need another proof, end.
@@ -373,7 +448,9 @@ final class Federation: Entity {
         for stream in Array(streams.values) {
             let domains = stream.trusted.union(stream.pair.map { [$0.remote] } ?? [])
             if let reason = domains.lazy.compactMap({ new.policies.refusal(of: $0) }).first {
+                let pairs = stream.proven
                 stream.close(StreamError(.policyViolation, reason))
+                for pair in pairs { gaveUp(pair) }
             } else if domains.contains(where: { domain in
                 old.policies.settings(of: domain) != new.policies.settings(of: domain)
                     || old.policies.policy(for: domain) != new.policies.policy(for: domain)

@@ -6,6 +6,7 @@ struct FederationOptions: ModuleOptions {
     let dns: DNSSettings
     let limits: Limits
     let perAddress: Int
+    let perDomain: Int
     let authenticationTime: Duration
     let connectTime: Duration
     let idleTime: Duration
@@ -55,7 +56,8 @@ struct FederationOptions: ModuleOptions {
             "stanza_size", default: 1_048_576, in: 10_000...100_000_000, "The largest stanza that a server may send.")
         limits.rate = config.optionalByteRate(
             "rate", default: Rate(16_777_216, per: .seconds(1)),
-            "What a server may send before it is read more slowly; one interval's worth may come at once.")
+            "What a domain may send, over all of its connections, before it is read more slowly; one interval's worth may come at once."
+        )
         limits.rateBeforeLogin = config.optionalByteRate(
             "rate_before_authentication", default: Rate(65_536, per: .seconds(1)),
             "The same before it has authenticated.")
@@ -63,6 +65,10 @@ struct FederationOptions: ModuleOptions {
         perAddress = config.int(
             "connections_per_address", default: 200, in: 1...100_000,
             "Connections from one IPv4 address, or one IPv6 network of 64 bits.")
+        perDomain = config.int(
+            "connections_per_domain", default: 10, in: 1...100_000,
+            "Connections that one domain may open, and one more for each further domain here. Of too many the one that was silent for longest is closed, or the newest if all are in use."
+        )
         authenticationTime = config.duration(
             "authentication_time", default: .seconds(60), "How long a server may take to prove who it is.")
         connectTime = config.duration(

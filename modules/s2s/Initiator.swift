@@ -175,8 +175,14 @@ final class Initiator: StreamNegotiator {
             self.verdict = verdict
             self.stream.resume()
             guard !self.stream.isClosing else { return }
-            if case .invalid(let problem) = verdict, self.federation.policies.policy(for: self.pair.remote) != .dialback
-            {
+            let mayCallBack = self.federation.policies.policy(for: self.pair.remote) == .dialback
+            if case .undecided(let problem) = verdict, !mayCallBack {
+                // RFC 6120 §4.9.3.15
+                return self.fail(
+                    "Its certificate cannot be judged now: \(problem)",
+                    StreamError(.remoteConnectionFailed, "The certificate cannot be judged now: \(problem)"))
+            }
+            if case .invalid(let problem) = verdict, !mayCallBack {
                 return self.fail(
                     "Its certificate is refused: \(problem)", isTemporary: false,
                     StreamError(.notAuthorized, "The certificate is not acceptable: \(problem)"))

@@ -6,9 +6,14 @@ enum Judgement: Sendable {
     case valid(String)
     /// What is wrong, in sentences for administrators on both sides.
     case invalid(String)
+    /// It is not valid by itself, and somebody who might vouch for it could not be asked just now.
+    case undecided(String)
 
     var problem: String? {
-        if case .invalid(let problem) = self { problem } else { nil }
+        switch self {
+        case .invalid(let problem), .undecided(let problem): problem
+        case .valid: nil
+        }
     }
 }
 
@@ -17,7 +22,11 @@ enum Judgement: Sendable {
 final class PeerJudge {
     private unowned let federation: Federation
     private var trust: TLSTrust?
-    private lazy var posh = POSH(federation)
+    private(set) lazy var posh = POSH(federation)
+    /// How many certificates wait for somebody to vouch for them.
+    private var asking = 0
+    /// Strangers present them, and each costs questions to the DNS and to web servers.
+    private static let askingLimit = 200
     /// The resolver, which knows whether it can validate; nil in tests.
     private var resolver: DNSResolver? { federation.dns as? DNSResolver }
 
@@ -59,15 +68,34 @@ final class PeerJudge {
         let asksDNS = target == nil && resolver?.isValidating == true
         let asksWeb = federation.options.usesPOSH && federation.policies.policy(for: pair.remote) == .secure
         guard asksDNS || asksWeb else { return completion(Judgement(verdict)) }
+        guard asking < Self.askingLimit else {
+            return completion(
+                .undecided("Too many certificates are being looked at. \(Judgement(verdict).problem ?? "")"))
+        }
+        asking += 1
         // The stream may end meanwhile, and the module be unloaded: both live until the answer.
         let federation = self.federation
         Task { @ServerActor in
             defer { withExtendedLifetime((stream, federation)) {} }
-            if asksDNS, let better = await self.judgeByDNS(chain, host) { return completion(better) }
-            if asksWeb, await self.posh.vouches(for: certificate, of: host, trust: trust) {
-                return completion(.valid("POSH"))
+            var judgement: Judgement?
+            if asksDNS { judgement = await self.judgeByDNS(chain, host) }
+            if asksWeb, judgement == nil {
+                judgement = await self.judgeByWeb(certificate, host, trust, Judgement(verdict).problem ?? "")
             }
-            completion(Judgement(verdict))
+            self.asking -= 1
+            completion(judgement ?? Judgement(verdict))
+        }
+    }
+
+    /// - Parameter problem: why the certificate is not valid by itself.
+    /// - Returns: nil when the web server does not vouch for it.
+    private func judgeByWeb(
+        _ certificate: [UInt8], _ host: String, _ trust: TLSTrust, _ problem: String
+    ) async -> Judgement? {
+        switch await posh.vouches(for: certificate, of: host, trust: trust) {
+        case .yes: .valid("POSH")
+        case .no: nil
+        case .unknown(let reason): .undecided("\(problem) Its web server might vouch for it, but: \(reason)")
         }
     }
 

@@ -36,6 +36,40 @@ final class QueueStore {
         return shelf
     }
 
+    /// The domains here that have a shelf: those that are not served any more are found by it.
+    private var index: KeyValueStore<[UInt8]> { federation.server.storage.rawValues("outgoing-domains", on: "") }
+    private var indexed: Set<String> = []
+
+    private func list(_ host: String) {
+        if indexed.insert(host).inserted { index.set([1], for: host) }
+    }
+
+    /// The domains that have a shelf, served or not.
+    func domains() async throws -> [String] {
+        var all: [String] = []
+        while true {
+            let page = try await index.owners(after: all.last, limit: 100)
+            all += page
+            if page.count < 100 { return all }
+        }
+    }
+
+    /// The domains whose shelves were used in this run.
+    var opened: [String] { Array(shelves.keys) }
+
+    /// Throws away all that a domain left which is not served any more: nobody is there to whom it could be returned.
+    func clear(_ host: String) {
+        federation.log.notice(
+            "What a domain left that is not served here any more is deleted", metadata: ["host": "\(host)"])
+        for pair in unwritten.keys where pair.local == host { write(pair) }
+        let shelf = shelf(host)
+        shelf.done.flush()
+        shelf.store.deleteAll(of: Shelf.owner)
+        shelves[host] = nil
+        index.delete(host)
+        indexed.remove(host)
+    }
+
     /// Whether losing a stanza would lose something that its sender believes to be sent.
     private func isPrecious(_ stanza: Stanza) -> Bool {
         guard case .message(let message) = stanza, !message.isError else { return false }
@@ -79,6 +113,7 @@ final class QueueStore {
         unwritten[pair] = nil
         // What was acknowledged meanwhile needs no disk.
         if batch.remaining > 0 {
+            list(pair.local)
             let item = NewArchiveItem(id: batch.id, time: batch.time.microseconds, value: batch.bytes)
             track(batch.fences[...]) { self.shelf(pair.local).store.append(item, to: Shelf.owner) }
             batch.isWritten = true
@@ -129,6 +164,7 @@ final class QueueStore {
     func load(_ host: String) async throws -> [DomainPair: [Route.Item]] {
         let store = shelf(host).store
         let clock = federation.server.clock
+        list(host)
         var found: [DomainPair: [Route.Item]] = [:]
         for item in try await store.items(of: Shelf.owner) where fresh?.contains(item.id) != true {
             guard let (remote, stanzas) = StoredBatch.read(item.value) else {

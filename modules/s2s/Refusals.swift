@@ -12,6 +12,8 @@ struct Refusals {
 
     private(set) var entries: [String: Entry] = [:]
     private static let limit = 500
+    /// Characters of a reason.
+    private static let lengthLimit = 2_000
 
     mutating func note(_ pair: DomainPair, _ reason: String, isOurs: Bool, at date: Timestamp) {
         if entries.count >= Self.limit, entries[pair.remote] == nil,
@@ -20,7 +22,9 @@ struct Refusals {
             entries[oldest.key] = nil
         }
         let count = (entries[pair.remote]?.count ?? 0) + 1
-        entries[pair.remote] = Entry(reason: reason, isOurs: isOurs, date: date, count: count)
+        // Some of it is what the peer said.
+        entries[pair.remote] = Entry(
+            reason: String(reason.prefix(Self.lengthLimit)), isOurs: isOurs, date: date, count: count)
     }
 
     mutating func forget(_ domain: String) { entries[domain] = nil }

@@ -78,9 +78,7 @@ final class Route {
         }
         let size = stanza.estimatedSize
         // What a peer has and did not acknowledge yet does not wait; its bytes count all the same.
-        guard queue.count - sent < federation.options.queueLength, federation.queued < Self.totalLimit,
-            self.size + size <= federation.options.queueSize
-        else {
+        guard queue.count - sent < federation.options.queueLength, self.size + size <= sizeLimit else {
             return federation.bounce(
                 stanza, .resourceConstraint("Too much waits to be sent to \(pair.remote)."))
         }
@@ -90,6 +88,10 @@ final class Route {
 
     /// What may wait for all domains together, in bytes.
     private static let totalLimit = 536_870_912
+
+    /// What may wait for this one: the fuller it gets, the less each may have, so that some never leave nothing for
+    /// all others.
+    private var sizeLimit: Int { min(federation.options.queueSize, (Self.totalLimit - federation.queued) / 4) }
 
     /// Takes up what an earlier run of the server left: it comes before what was sent since.
     func restore(_ items: [Item]) {
@@ -142,17 +144,17 @@ final class Route {
             }
             let item = queue[queue.startIndex + sent]
             sent += 1
-            stream.send(stamped(item, now))
+            stream.send(Self.stamped(item, pair, now, clock.date))
             stream.acknowledgements.sent(for: self)
         }
     }
 
     /// Messages say when they were sent, if that is some time ago. XEP-0203 §3.
-    private func stamped(_ item: Item, _ now: Duration) -> Stanza {
+    static func stamped(_ item: Item, _ pair: DomainPair, _ now: Duration, _ date: Timestamp) -> Stanza {
         guard case .message(var message) = item.stanza, now - item.time > .seconds(5), !message.isError,
             message.delay(by: pair.localJID) == nil
         else { return item.stanza }
-        let stamp = clock.date.advanced(by: item.time - now)
+        let stamp = date.advanced(by: item.time - now)
         message.payload.append(Delay(stamp: stamp, from: pair.localJID).element)
         return .message(message)
     }
@@ -172,6 +174,21 @@ final class Route {
     }
 
     // MARK: The stream
+
+    /// Opens a stream with nothing to say, to see whether the peer is there.
+    ///
+    /// - Parameter isThere: whether it is, as far as is known: then there is no reason to wait.
+    func seek(isThere: Bool) {
+        wantsReturn = true
+        switch state {
+        case .open, .connecting: return
+        case .waiting(let action):
+            guard isThere else { return }
+            action.cancel()
+        case .idle: break
+        }
+        retry(after: .milliseconds(Int64.random(in: 50...500)))
+    }
 
     private func connect() {
         state = .connecting
@@ -194,7 +211,7 @@ final class Route {
         sent = 0
         stream.attach(self)
         pump()
-        if wasUnreachable { federation.returned(pair) }
+        federation.reached(pair, on: stream, wasAway: wasUnreachable)
     }
 
     /// The stream has ended. What the peer may not have got goes over the next one.
@@ -260,11 +277,17 @@ final class Route {
         queue = ArraySlice(queue.filter { !isOver && Self.mayWait($0.stanza) })
         size = queue.reduce(0) { $0 + $1.size }
         sent = 0
+        if refused.contains(where: { $0.stanza.isProbe }) {
+            // What contacts there are up to is asked again when it can be.
+            wantsReturn = true
+            federation.markLost(pair)
+        }
         if isOver { wantsReturn = false }
         // Whoever waits is told when its time is over, and not long after.
         let left = federation.options.patience - (now - (failingSince ?? now))
         retry(after: isOver || queue.isEmpty ? pause : min(pause, max(left, .seconds(1))))
         giveUp(Array(refused), failure.error)
+        if isOver { federation.gaveUp(pair) }
     }
 
     /// Longer after each failure, and never the same: servers that lost one peer do not come back in step.
@@ -282,12 +305,33 @@ final class Route {
             })
     }
 
-    /// Gives up what waits, because the module is unloaded. What lies on disk stays.
+    /// Whether it has nothing to say, and nothing to wait for.
+    var isUnused: Bool {
+        if case .idle = state { queue.isEmpty } else { false }
+    }
+
+    /// Hands out what waits, and has no more to do with it.
+    func surrender() -> [Item] {
+        let items = Array(queue)
+        stop()
+        return items
+    }
+
+    /// Gives up what waits: the senders are told.
+    func giveUp(_ error: StanzaError) { giveUp(surrender(), error) }
+
+    /// Lets go of what waits, because the module is unloaded. What lies on disk stays.
     func stop() {
         if case .waiting(let action) = state { action.cancel() }
         state = .idle
         queue = []
         size = 0
         sent = 0
+    }
+}
+
+extension Stanza {
+    fileprivate var isProbe: Bool {
+        if case .presence(let presence) = self { presence.kind == .probe } else { false }
     }
 }

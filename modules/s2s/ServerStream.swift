@@ -70,6 +70,8 @@ final class ServerStream: StreamEndpoint {
     /// Whether one of the two ended it in order: then both know what they told each other.
     private(set) var endedWell = false
     private var isLost = false
+    /// Whether this side ended it for what the peer did.
+    private(set) var isCutOff = false
 
     init(_ federation: Federation, transport: any StreamTransport, isInitiator: Bool) {
         self.federation = federation
@@ -175,7 +177,7 @@ final class ServerStream: StreamEndpoint {
     func trust(_ domain: String) {
         if trusted.isEmpty {
             reader.limits = federation.limits.authenticated
-            pace.forgetCounted()
+            pace.forgetCounted(federation.loads.join(self, domain))
         }
         trusted.insert(domain)
     }
@@ -294,7 +296,9 @@ final class ServerStream: StreamEndpoint {
     // MARK: The end
 
     /// Ends the stream, with an error or without. RFC 6120 §4.4, §4.9.1.
-    func close(_ error: StreamError? = nil, reason: String? = nil) {
+    ///
+    /// - Parameter condition: what the error is in the words of another protocol. RFC 6120 §4.9.4.
+    func close(_ error: StreamError? = nil, with condition: Element? = nil, reason: String? = nil) {
         guard !isClosing else { return }
         let text = reason ?? error.map { "\($0.condition.rawValue)" + ($0.text.map { ": \($0)" } ?? "") }
         self.reason = self.reason ?? text
@@ -303,9 +307,12 @@ final class ServerStream: StreamEndpoint {
             sendHeader(from: pair?.local ?? "", to: pair?.remote, id: id)
         }
         endedWell = error == nil && !isLost
+        isCutOff = error.map { $0.condition != .connectionTimeout } ?? false
         if let error {
             log.info("Stream error", metadata: ["reason": "\(text ?? "")"])
-            send(error.element)
+            var element = error.element
+            if let condition { element.append(condition) }
+            send(element)
         }
         server.encode({ $0.raw("</stream:stream>") }, to: write)
         guard phase != .closed else { return }

@@ -42,7 +42,7 @@ public final class ServerToServer: Module {
             try await federation.restore()
         }
         host.onConfigurationChange {
-            federation.endStreamsOfLostHosts()
+            federation.adaptToHosts()
             federation.warnAboutGuests()
             host.startUp { try await self.openPorts() }
         }

@@ -106,9 +106,7 @@ final class StreamAcknowledgements {
             let count = Int(h &- acknowledged)
             guard count <= waiting.count - preceding else {
                 // XEP-0198 §6: more than was sent. A number that was passed is an answer that came late.
-                guard acknowledged &- h < UInt32.max / 2 else {
-                    throw StreamError(.undefinedCondition, "More was acknowledged than was sent.")
-                }
+                if acknowledged &- h >= UInt32.max / 2 { refuse(h) }
                 return
             }
             acknowledged = h
@@ -117,6 +115,14 @@ final class StreamAcknowledgements {
             settle(before + count)
         default: return
         }
+    }
+
+    /// XEP-0198 §6.
+    private func refuse(_ h: UInt32) {
+        let sent = acknowledged &+ UInt32(waiting.count - preceding)
+        stream.close(
+            StreamError(.undefinedCondition, "You acknowledged \(h) stanzas, but I only sent you \(sent) so far."),
+            with: Element("handled-count-too-high", .sm, ["h": "\(h)", "send-count": "\(sent)"]))
     }
 
     /// Tells the peer what was received, once it is on disk.

@@ -26,7 +26,8 @@ struct Check: AsyncParsableCommand {
         // With a wrong configuration the other checks would look at something else than the server will.
         let configuration = try ConfigurationFile.read(file.path, modules: MartletMain.modules)
         let wanted = subjects.isEmpty ? Subject.allCases : subjects
-        let sections = try wanted.map { ($0, try findings($0, configuration)) }
+        var sections: [(Subject, Findings)] = []
+        for subject in wanted { sections.append((subject, try await findings(subject, configuration))) }
         if json {
             try Console.print(json: sections.map { Section(check: $0, findings: $1.findings) })
         } else {
@@ -38,7 +39,7 @@ struct Check: AsyncParsableCommand {
         if sections.contains(where: { $1.hasProblems }) { throw CommandFailure("") }
     }
 
-    private func findings(_ subject: Subject, _ configuration: ServerConfiguration) throws -> Findings {
+    private func findings(_ subject: Subject, _ configuration: ServerConfiguration) async throws -> Findings {
         switch subject {
         case .config:
             var findings = Findings()
@@ -51,7 +52,7 @@ struct Check: AsyncParsableCommand {
             }
             return findings
         case .certs: return CertificateCheck.findings(configuration)
-        case .dns: return DNSCheck().findings(configuration)
+        case .dns: return await DNSCheck().findings(configuration)
         case .ports:
             let isRunning = try ControlClient.connect(configuration) != nil
             return PortCheck.findings(configuration, isRunning: isRunning)

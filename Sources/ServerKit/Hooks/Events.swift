@@ -124,13 +124,14 @@ public struct RosterEvent {
     }
 }
 
-/// Something happened to another server.
+/// Something happened to other servers. Those of about a second come together: peers may come and go as they like, and
+/// whoever observes it looks at much.
 public struct PeerEvent {
-    /// The domain elsewhere.
-    public let domain: String
+    /// The domains elsewhere.
+    public let domains: Set<String>
 
-    public init(domain: String) {
-        self.domain = domain
+    public init(domains: Set<String>) {
+        self.domains = domains
     }
 }
 
@@ -212,8 +213,11 @@ extension Hook where Event == RosterEvent {
 }
 
 extension Hook where Event == PeerEvent {
-    /// A domain elsewhere that could not be reached is there again, and may have forgotten what it was told: observe.
+    /// Domains elsewhere that could not be reached are there again, and may have forgotten what they were told: observe.
     public static var peerReturned: Self { Hook("peer-returned") { $0.peerReturned } }
+    /// Domains elsewhere that were there cannot be reached, and are not waited for any longer: observe. It is told once;
+    /// ``peerReturned`` follows when they are there again.
+    public static var peerLost: Self { Hook("peer-lost") { $0.peerLost } }
 }
 
 extension Hook where Event == AccountEvent {

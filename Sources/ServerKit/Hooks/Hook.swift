@@ -125,6 +125,7 @@ public final class HostHooks {
     public let stanzaDelayed = HookList<StanzaDelayEvent>()
     public let rosterChanged = HookList<RosterEvent>()
     public let peerReturned = HookList<PeerEvent>()
+    public let peerLost = HookList<PeerEvent>()
     public let accountLoaded = HookList<AccountEvent>()
     public let accountRemoved = HookList<AccountEvent>()
     public let accountCreated = HookList<AccountEvent>()

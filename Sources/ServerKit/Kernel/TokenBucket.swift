@@ -1,3 +1,11 @@
+/// A bucket that several streams fill together.
+@ServerActor
+public final class SharedBucket {
+    public var bucket = TokenBucket()
+
+    public init() {}
+}
+
 /// Measures a flow against a rate: one interval's worth may come at once, what comes beyond it is paid for in time.
 public struct TokenBucket: Sendable {
     /// What came and has not drained yet.

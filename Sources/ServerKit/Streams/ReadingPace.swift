@@ -14,6 +14,8 @@ public final class ReadingPace {
     private var waitsForStorage = false
     private var isReading = true
     private var flow = TokenBucket()
+    /// What is counted with others.
+    private var shared: SharedBucket?
 
     public init(server: Server, transport: any StreamTransport) {
         self.server = server
@@ -40,7 +42,7 @@ public final class ReadingPace {
 
     /// Reads no further for a while when the peer sends more than it may.
     public func count(_ bytes: Int, limit: Rate?) {
-        guard let limit, let pause = flow.add(bytes, limit: limit, now: server.clock.now), !isThrottled else { return }
+        guard let limit, let pause = add(bytes, limit), !isThrottled else { return }
         isThrottled = true
         update()
         server.clock.after(pause) {
@@ -49,8 +51,19 @@ public final class ReadingPace {
         }
     }
 
+    private func add(_ bytes: Int, _ limit: Rate) -> Duration? {
+        let now = server.clock.now
+        if let shared { return shared.bucket.add(bytes, limit: limit, now: now) }
+        return flow.add(bytes, limit: limit, now: now)
+    }
+
     /// Begins to count anew: the peer has authenticated, and another rate holds.
-    public func forgetCounted() { flow = TokenBucket() }
+    ///
+    /// - Parameter bucket: where to count from now on, if the rate is one for several streams.
+    public func forgetCounted(_ bucket: SharedBucket? = nil) {
+        flow = TokenBucket()
+        shared = bucket
+    }
 
     /// If the disk is behind, reads no further until it has taken what waits for it now: whoever writes meanwhile goes
     /// at its pace, so that neither the queue nor the time until a stanza is acknowledged grows without end.

@@ -100,6 +100,12 @@ public struct AddressFinder: Resolver, Sendable {
         return loop.makeFutureWithTask { try await Self.find(host, port: port, family, dns).get() }
     }
 
+    /// The addresses of a host in text, IPv6 first; empty when there are none or it is not known.
+    public static func addresses(of host: String, _ dns: any DNSLookup) async -> [String] {
+        guard case .success(let found) = await find(host, port: 0, dns) else { return [] }
+        return found.compactMap(\.ipAddress)
+    }
+
     /// The addresses of both families, IPv6 first.
     static func find(
         _ host: String, port: Int, _ dns: any DNSLookup
