@@ -122,12 +122,12 @@ final class Acceptor: StreamNegotiator {
         switch verdict {
         case .valid(let proof)?: means = proof
         case .undecided(let problem)?:
-            federation.note(refused: pair, problem)
+            federation.note(refused: pair, problem, on: stream)
             // RFC 6120 §6.5.11
             return failSASL("temporary-auth-failure", problem)
         case .invalid?, nil:
             let problem = verdict?.problem ?? ""
-            federation.note(refused: pair, problem)
+            federation.note(refused: pair, problem, on: stream)
             return failSASL("not-authorized", problem)
         }
         // The configuration may have changed meanwhile.

@@ -194,13 +194,11 @@ final class Dialback {
                 self.callBack(key, pair, stream)
             case .invalid(let problem):
                 stream.dialback.beingVerified.remove(pair)
-                stream.log.info(
-                    "Server refused", metadata: ["remote": "\(pair.remote)", "reason": "\(problem)"])
-                self.federation.note(refused: pair, problem)
+                self.federation.note(refused: pair, problem, on: stream)
                 self.refuse(pair, stream, StanzaError(.notAuthorized, nil, problem))
             case .undecided(let problem):
                 stream.dialback.beingVerified.remove(pair)
-                self.federation.note(refused: pair, problem)
+                self.federation.note(refused: pair, problem, on: stream)
                 self.refuse(pair, stream, StanzaError(.remoteServerTimeout, .wait, problem))
             }
         }
@@ -220,15 +218,13 @@ final class Dialback {
             switch answer {
             case .valid: self.accept(pair, stream, "dialback")
             case .invalid:
-                stream.log.info(
-                    "Server refused", metadata: ["remote": "\(pair.remote)", "reason": "invalid dialback key"])
-                self.federation.note(refused: pair, "The dialback key is not valid.")
+                self.federation.note(refused: pair, "The dialback key is not valid.", on: stream)
                 self.reply(pair, stream, "invalid")
                 // XEP-0220 §2.2.1: the only domain of the stream is forged.
                 if stream.trusted.isEmpty { stream.close(reason: "The dialback key of \(pair.remote) is not valid.") }
             case .error(let error):
                 self.federation.note(
-                    refused: pair, "The authoritative server: \(error.text ?? error.condition.rawValue)")
+                    refused: pair, "The authoritative server: \(error.text ?? error.condition.rawValue)", on: stream)
                 self.refuse(pair, stream, error)
             }
         }

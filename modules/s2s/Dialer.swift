@@ -20,11 +20,17 @@ struct DialFailure: Error, Sendable {
     let isTemporary: Bool
     /// What was tried, in order.
     let steps: [String]
+    /// The certificates that were refused, a line each.
+    let certificates: [String]
 
-    init(_ condition: StanzaError.Condition, _ text: String, isTemporary: Bool, steps: [String] = []) {
+    init(
+        _ condition: StanzaError.Condition, _ text: String, isTemporary: Bool, steps: [String] = [],
+        certificates: [String] = []
+    ) {
         error = StanzaError(condition, isTemporary ? .wait : .cancel, text)
         self.isTemporary = isTemporary
         self.steps = steps
+        self.certificates = certificates
     }
 
     var text: String { error.text ?? error.condition.rawValue }
@@ -35,6 +41,7 @@ struct DialFailure: Error, Sendable {
 final class Dialer {
     private unowned let federation: Federation
     private let finder: ServiceFinder
+    private var hasNotedValidating = false
 
     /// After how long no further place is tried.
     private static let patience = Duration.seconds(90)
@@ -64,6 +71,7 @@ final class Dialer {
         }
         note("\(pair.remote) is at \(targets.map(\.description).joined(separator: ", ")).")
         var steps: [String] = []
+        var certificates: [String] = []
         var isTemporary = false
         var wasReached = false
         let start = federation.server.clock.now
@@ -73,6 +81,7 @@ final class Dialer {
             if target.endpoint.isSecure {
                 target.tlsa = await finder.tlsa(for: target.endpoint)
                 if case .failed(let reason)? = target.tlsa {
+                    note("\(target): \(reason)")
                     steps.append("\(target): \(reason)")
                     isTemporary = true
                     continue
@@ -85,6 +94,9 @@ final class Dialer {
             case .failure(let failure):
                 let step = "\(target): \(failure.text)"
                 note(step)
+                if !failure.certificates.isEmpty { note("It showed:") }
+                for line in failure.certificates { note("    " + line) }
+                certificates += failure.certificates.filter { !certificates.contains($0) }
                 steps.append(step)
                 isTemporary = isTemporary || failure.isTemporary
                 wasReached = wasReached || failure.wasReached
@@ -92,7 +104,7 @@ final class Dialer {
         }
         let text = "\(pair.remote) cannot be used. " + steps.joined(separator: " ")
         let condition: StanzaError.Condition = isTemporary || !wasReached ? .remoteServerTimeout : .remoteServerNotFound
-        return .failure(DialFailure(condition, text, isTemporary: isTemporary, steps: steps))
+        return .failure(DialFailure(condition, text, isTemporary: isTemporary, steps: steps, certificates: certificates))
     }
 
     /// Where a domain is: what the configuration says, or DNS.
@@ -107,7 +119,9 @@ final class Dialer {
                 })
         }
         let name = JID(unchecked: nil, domainpart: domain, resourcepart: nil).asciiDomain
-        switch await finder.find(name) {
+        let finding = await finder.find(name)
+        noteWhetherValidating()
+        switch finding {
         case .endpoints(let endpoints): return .success(endpoints.map { DialTarget(endpoint: $0) })
         case .notOffered:
             return .failure(
@@ -122,12 +136,25 @@ final class Dialer {
         }
     }
 
+    /// Without DNSSEC what the DNS says of certificates is worth nothing, which an administrator should know.
+    private func noteWhetherValidating() {
+        guard !hasNotedValidating, let isValidating = (federation.dns as? DNSResolver)?.isValidating else { return }
+        hasNotedValidating = true
+        guard !isValidating else { return }
+        let remedy =
+            federation.options.dns.trustAnchorFile == nil
+            ? "The root zone's keys are missing: install dns-root-data or unbound-anchor."
+            : "The DNS servers leave signatures out: set others as the option resolver."
+        federation.log.notice("DNSSEC cannot be used, nor DANE with it", metadata: ["remedy": "\(remedy)"])
+    }
+
     /// Why one place did not do.
     private struct Failure: Error {
         let text: String
         let isTemporary: Bool
         /// Whether somebody answered there.
         let wasReached: Bool
+        var certificates: [String] = []
 
         static func unreachable(_ text: String) -> Failure { Failure(text: text, isTemporary: true, wasReached: false) }
     }
@@ -186,7 +213,10 @@ final class Dialer {
         switch result {
         case .success(let stream): return .success(stream)
         case .failure(let failure):
-            return .failure(Failure(text: failure.text, isTemporary: failure.isTemporary, wasReached: true))
+            return .failure(
+                Failure(
+                    text: failure.text, isTemporary: failure.isTemporary, wasReached: true,
+                    certificates: failure.certificates))
         }
     }
 

@@ -128,14 +128,25 @@ final class Federation: Entity {
 
     /// Sends what an earlier run of the server left in its queues.
     func restore() async throws {
-        for host in server.allHosts + server.allComponents {
-            for (pair, items) in try await store.load(host.domain) {
-                if isHere(pair.remote) { deliverHere(items, pair) } else { route(pair).restore(items) }
-            }
-        }
+        for host in server.allHosts + server.allComponents { try await restore(host.domain) }
         store.endLoading()
-        for domain in try await store.domains() where !isHere(domain) { store.clear(domain) }
+        for domain in try await store.domains() where !isHere(domain) {
+            absent.insert(domain)
+            try await store.clear(domain, after: Self.memory)
+        }
     }
+
+    /// The same for one domain.
+    func restore(_ domain: String) async throws {
+        for (pair, items) in try await store.load(domain) {
+            if isHere(pair.remote) { deliverHere(items, pair) } else { route(pair).restore(items) }
+        }
+    }
+
+    /// Domains that have something on disk and are not served now.
+    var absent: Set<String> = []
+    /// How long what such a domain left is kept.
+    private static let memory = Duration.days(7)
 
     // MARK: Streams
 
@@ -191,7 +202,7 @@ final class Federation: Entity {
                     "Server cannot be reached",
                     metadata: [
                         "host": "\(route.pair.local)", "remote": "\(route.pair.remote)", "reason": "\(failure.text)",
-                    ])
+                    ].showing(failure.certificates))
                 self.refusals.note(route.pair, failure.text, isOurs: true, at: self.server.clock.date)
                 route.failed(failure)
             }
@@ -337,7 +348,12 @@ final class Federation: Entity {
     // MARK: Notes
 
     /// A peer was not believed: the administrator may want to know why.
-    func note(refused pair: DomainPair, _ problem: String) {
+    ///
+    /// - Parameter stream: one that it opened, whose certificates say more.
+    func note(refused pair: DomainPair, _ problem: String, on stream: ServerStream) {
+        stream.log.info(
+            "Server refused",
+            metadata: ["remote": "\(pair.remote)", "reason": "\(problem)"].showing(stream.certificates))
         refusals.note(pair, problem, isOurs: false, at: server.clock.date)
     }
 

@@ -55,8 +55,8 @@ extension Federation {
         }
         switch result {
         case .success(let stream):
-            lines.append("Its certificate:")
-            lines += stream.transport.tls.map { $0.peerChain.lines.map { "    " + $0 } } ?? []
+            lines.append("It showed:")
+            lines += stream.certificates.map { "    " + $0 }
             lines.append(
                 "Stanzas can be sent: \(stream.transport.tls?.version ?? ""), authenticated by \(stream.authentication)"
                     + (stream.isBidirectional ? ", both ways" : "")

@@ -19,12 +19,40 @@ extension Federation {
                 deliverHere(route.surrender(), pair)
             } else if !serves(pair.local) {
                 routes[pair] = nil
-                // If the domain itself is gone, so are those who could be told.
-                route.giveUp(.notAllowed("\(pair.local) does not speak to other servers any more."))
+                if isHere(pair.local) {
+                    route.giveUp(.notAllowed("\(pair.local) does not speak to other servers any more."))
+                } else {
+                    // Its users cannot be told. It may be a slip of the pen: what is on disk waits for the domain.
+                    route.stop()
+                }
             }
         }
-        for domain in store.opened where !isHere(domain) { store.clear(domain) }
+        for domain in store.opened where !isHere(domain) {
+            log.notice(
+                "What a domain has left to send waits until it is served again", metadata: ["host": "\(domain)"])
+            store.close(domain)
+            absent.insert(domain)
+        }
+        restoreThoseBack()
         security.forgetAll()
+    }
+
+    /// Sends what was left by domains that are served again.
+    private func restoreThoseBack() {
+        let back = absent.filter { isHere($0) }
+        guard !back.isEmpty else { return }
+        absent.subtract(back)
+        store.beginLoading()
+        Task { @ServerActor in
+            for domain in back {
+                do { try await self.restore(domain) } catch {
+                    self.log.error(
+                        "What waits for other servers cannot be read",
+                        metadata: ["host": "\(domain)", "reason": "\(error)"])
+                }
+            }
+            self.store.endLoading()
+        }
     }
 
     /// Delivers what waited for a domain that is served here now. It leaves the disk once it is on it in another place.

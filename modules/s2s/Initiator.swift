@@ -5,10 +5,13 @@ struct InitiationFailure: Error {
     let text: String
     /// Whether another address of the peer may do better, or this one later.
     let isTemporary: Bool
+    /// The certificates that were refused, a line each.
+    let certificates: [String]
 
-    init(_ text: String, isTemporary: Bool = true) {
+    init(_ text: String, isTemporary: Bool = true, certificates: [String] = []) {
         self.text = text
         self.isTemporary = isTemporary
+        self.certificates = certificates
     }
 }
 
@@ -79,12 +82,14 @@ final class Initiator: StreamNegotiator {
         completion = nil
     }
 
-    private func fail(_ text: String, isTemporary: Bool = true, _ error: StreamError? = nil) {
+    private func fail(
+        _ text: String, isTemporary: Bool = true, showing certificates: [String] = [], _ error: StreamError? = nil
+    ) {
         let completion = self.completion
         self.completion = nil
         step = .ended
         stream.close(error, reason: text)
-        completion?(.failure(InitiationFailure(text, isTemporary: isTemporary)))
+        completion?(.failure(InitiationFailure(text, isTemporary: isTemporary, certificates: certificates)))
     }
 
     /// Gives up, because it takes too long.
@@ -179,12 +184,12 @@ final class Initiator: StreamNegotiator {
             if case .undecided(let problem) = verdict, !mayCallBack {
                 // RFC 6120 §4.9.3.15
                 return self.fail(
-                    "Its certificate cannot be judged now: \(problem)",
+                    "Its certificate cannot be judged now: \(problem)", showing: self.stream.certificates,
                     StreamError(.remoteConnectionFailed, "The certificate cannot be judged now: \(problem)"))
             }
             if case .invalid(let problem) = verdict, !mayCallBack {
                 return self.fail(
-                    "Its certificate is refused: \(problem)", isTemporary: false,
+                    "Its certificate is refused: \(problem)", isTemporary: false, showing: self.stream.certificates,
                     StreamError(.notAuthorized, "The certificate is not acceptable: \(problem)"))
             }
             self.sendHeader(.secured)

@@ -57,15 +57,23 @@ final class QueueStore {
     /// The domains whose shelves were used in this run.
     var opened: [String] { Array(shelves.keys) }
 
-    /// Throws away all that a domain left which is not served any more: nobody is there to whom it could be returned.
-    func clear(_ host: String) {
+    /// Puts on disk what a domain has that is not served any more.
+    func close(_ host: String) {
+        for pair in Array(unwritten.keys) where pair.local == host { write(pair) }
+        shelves[host]?.done.flush()
+        shelves[host] = nil
+    }
+
+    /// Throws away what a domain left that is not served any more, once all of it is so old: nobody is there to whom it
+    /// could be returned.
+    func clear(_ host: String, after age: Duration) async throws {
+        let shelf = shelf(host)
+        defer { shelves[host] = nil }
+        let end = federation.server.clock.date.advanced(by: .zero - age).microseconds
+        guard try await shelf.store.items(of: Shelf.owner).allSatisfy({ $0.time < end }) else { return }
         federation.log.notice(
             "What a domain left that is not served here any more is deleted", metadata: ["host": "\(host)"])
-        for pair in unwritten.keys where pair.local == host { write(pair) }
-        let shelf = shelf(host)
-        shelf.done.flush()
         shelf.store.deleteAll(of: Shelf.owner)
-        shelves[host] = nil
         index.delete(host)
         indexed.remove(host)
     }
@@ -156,6 +164,9 @@ final class QueueStore {
         for pair in Array(unwritten.keys) { write(pair) }
         for shelf in shelves.values { shelf.done.flush() }
     }
+
+    /// What is written from now on is not what is read.
+    func beginLoading() { fresh = fresh ?? [] }
 
     /// All has been read that earlier runs left.
     func endLoading() { fresh = nil }

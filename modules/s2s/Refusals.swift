@@ -29,3 +29,13 @@ struct Refusals {
 
     mutating func forget(_ domain: String) { entries[domain] = nil }
 }
+
+extension Logger.Metadata {
+    /// With the certificates that a peer presented, so far as they fit: it may make them as long as it likes.
+    func showing(_ certificates: [String]) -> Self {
+        guard !certificates.isEmpty else { return self }
+        var metadata = self
+        metadata["certificates"] = "\(certificates.prefix(3).map { String($0.prefix(500)) }.joined(separator: " | "))"
+        return metadata
+    }
+}

@@ -109,6 +109,9 @@ final class ServerStream: StreamEndpoint {
 
     var isClosing: Bool { phase == .closing || phase == .closed }
 
+    /// What the peer presented, a line for each certificate, its own first.
+    var certificates: [String] { transport.tls?.peerChain.lines ?? [] }
+
     // MARK: Bytes
 
     func receive(_ bytes: UnsafeRawBufferPointer) {
