@@ -74,7 +74,8 @@ import Testing
     func removed(_ isReload: Bool) async throws {
         let drivers = (montague: MemoryStorageDriver(), capulet: MemoryStorageDriver())
         try await playBetweenServers(drivers: drivers) { servers in
-            try servers.montague.reload(servers.configuration(hosts: "montague.example: {}, guests.montague.example: {}"))
+            try servers.montague.reload(
+                servers.configuration(hosts: "montague.example: {}, guests.montague.example: {}"))
             let prince = try await servers.montague.enter("prince@guests.montague.example/hall")
             servers.names.serve("capulet.example", port: 1)
             try await prince.sends(sweetLady)
@@ -87,9 +88,11 @@ import Testing
             // It was a slip of the pen.
             let juliet = try await servers.capulet.enter("juliet@capulet.example/balcony")
             servers.announce()
-            try servers.montague.reload(servers.configuration(hosts: "montague.example: {}, guests.montague.example: {}"))
+            try servers.montague.reload(
+                servers.configuration(hosts: "montague.example: {}, guests.montague.example: {}"))
             await servers.settle()
-            try await juliet.receives("<message from='prince@guests.montague.example/hall'><body>Sweet lady</body></message>")
+            try await juliet.receives(
+                "<message from='prince@guests.montague.example/hall'><body>Sweet lady</body></message>")
             await servers.advance(by: .seconds(2))
             #expect(try await rows(drivers.montague, of: "guests.montague.example") == 0)
         }

@@ -104,7 +104,8 @@ final class Dialer {
         }
         let text = "\(pair.remote) cannot be used. " + steps.joined(separator: " ")
         let condition: StanzaError.Condition = isTemporary || !wasReached ? .remoteServerTimeout : .remoteServerNotFound
-        return .failure(DialFailure(condition, text, isTemporary: isTemporary, steps: steps, certificates: certificates))
+        return .failure(
+            DialFailure(condition, text, isTemporary: isTemporary, steps: steps, certificates: certificates))
     }
 
     /// Where a domain is: what the configuration says, or DNS.
