@@ -47,11 +47,12 @@ public final class Actor {
         stream.bind(account.bind(resourcepart, link: stream))
     }
 
-    /// Logs in with ANONYMOUS and binds a resource.
-    func becomesGuest(_ trace: String, _ place: StageError.Place) async throws {
+    /// Logs in, with ANONYMOUS or as somebody with a password, and binds a resource.
+    func becomesGuest(_ login: (localpart: String, password: String)?, _ place: StageError.Place) async throws {
         try await opensStream()
-        let data = trace.isEmpty ? "" : Base64.encode(Array(trace.utf8))
-        try await sends("<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='ANONYMOUS'>\(data)</auth>")
+        let mechanism = login == nil ? "ANONYMOUS" : "PLAIN"
+        let data = login.map { Base64.encode(Array("\0\($0.localpart)\0\($0.password)".utf8)) } ?? ""
+        try await sends("<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='\(mechanism)'>\(data)</auth>")
         let answer = try await next("an outcome", place)
         guard answer.is("success", .sasl) else { throw StageError("Not let in: \(answer)", place) }
         try await opensStream()

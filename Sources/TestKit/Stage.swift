@@ -200,17 +200,27 @@ public final class Stage {
     /// Brings somebody without an account on stage: logs in on an anonymous host (XEP-0175), binds, sends presence. Needs
     /// the modules `sasl` and `bind`.
     ///
-    /// - Parameter trace: the trace information of ANONYMOUS.
+    /// - Parameter login: with what an invited guest logs in, by PLAIN; nil for somebody who has no invitation.
     public func enterAsGuest(
-        of domain: String, with trace: String = "", presence: Bool = true, file: String = #fileID, line: Int = #line
+        of domain: String, as login: (localpart: String, password: String)? = nil, presence: Bool = true,
+        file: String = #fileID, line: Int = #line
     ) async throws -> Actor {
         let actor = try await connect(to: domain)
-        try await actor.becomesGuest(trace, .init(file: file, line: line))
+        try await actor.becomesGuest(login, .init(file: file, line: line))
         await settle()
         if presence { try await actor.sends("<presence/>") }
         await settle()
         actor.forgetAll()
         return actor
+    }
+
+    /// Brings an invited guest on stage.
+    public func enter(
+        with pass: GuestPass, presence: Bool = true, file: String = #fileID, line: Int = #line
+    ) async throws -> Actor {
+        let login = (pass.address.localpart ?? "", pass.password)
+        return try await enterAsGuest(
+            of: pass.address.domainpart, as: login, presence: presence, file: file, line: line)
     }
 
     /// Opens a connection and nothing more; the actor speaks raw XML, stream header included.

@@ -79,7 +79,7 @@ import Testing
         #expect(child.readLine() != nil)
         var client = try ControlClient.require(try ConfigurationFile.readLoosely(path))
         let pass = try client.ask(.inviteGuest, GuestRequest(peers: [JID("anna@localhost")!], name: "Bob", places: 2))
-        #expect(pass.token.count == 40 && pass.hint.contains(pass.token))
+        #expect(pass.password.count == 40 && pass.hint.contains(pass.password))
         for (line, code) in [
             ("invite anna@localhost bob@elsewhere.example --expires 2h --json", Int32(0)),
             ("invite anna@localhost --host guests.localhost --places 3", 0), ("invite localhost", 2),

@@ -21,7 +21,7 @@ import Testing
     private func guest(_ servers: TwoServers, of peers: String...) async throws -> (TestKit.Actor, GuestPass) {
         let book = try #require(servers.montague.server.host("guests.montague.example")?.service((any GuestBook).self))
         let pass = try await book.invite(GuestRequest(peers: peers.compactMap { JID($0) }), by: nil)
-        return (try await servers.montague.enterAsGuest(of: "guests.montague.example", with: pass.token), pass)
+        return (try await servers.montague.enter(with: pass), pass)
     }
 
     @ServerActor

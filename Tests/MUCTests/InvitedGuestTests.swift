@@ -43,8 +43,10 @@ import Testing
                 #expect(try await invites(romeo, [coven, jid]).child("note")?["type"] == "error")
             }
             let done = try await invites(romeo, [coven])
-            let token = try #require(try DataForm.find(in: done)?.text("token"))
-            let guest = try await stage.enterAsGuest(of: "guests.example", with: token)
+            let form = try #require(try DataForm.find(in: done))
+            let username = try #require(form.text("address").flatMap { JID($0) }?.localpart)
+            let guest = try await stage.enterAsGuest(
+                of: "guests.example", as: (username, try #require(form.text("password"))))
             try await guest.enters(as: "guest")
             await romeo.forgets()
             try await guest.says("By the pricking of my thumbs")

@@ -33,9 +33,11 @@ import Testing
                 juliet, "invite-guest", [("conversation", [juliets]), ("name", ["Nurse"]), ("days", ["2"])])
             #expect(done["status"] == "completed")
             let form = try #require(try DataForm.find(in: done))
-            let token = try #require(form.text("token"))
-            #expect(done.text(of: "note")?.contains(token) == true)
-            let guest = try await stage.enterAsGuest(of: "guests.example", with: token)
+            let (address, password) = (try #require(form.text("address")), try #require(form.text("password")))
+            let note = try #require(done.text(of: "note"))
+            #expect(note.contains(address) && note.contains(password) && note.contains("xmpp:\(juliets)"))
+            let guest = try await stage.enterAsGuest(
+                of: "guests.example", as: (try #require(JID(address)?.localpart), password))
             try await guest.writes(to: juliet)
             #expect(try stage.book.invitations.first?.inviter == JID(juliets))
             // One at a time.
@@ -48,7 +50,7 @@ import Testing
                 #expect(refused.child("note")?["type"] == "error")
             }
             // Nor does he take back what is not his.
-            let id = try #require(form.text("id"))
+            let id = try #require(JID(address)?.localpart)
             let nothing = try #require(try await romeo.asks(.set, Self.command("guests"), to: "montague.example"))
             #expect(nothing["status"] == "completed")
             #expect(try stage.book.invitations.count == 1)
@@ -68,8 +70,10 @@ import Testing
             let friar = try await stage.enter("friar@montague.example/cell")
             let done = try await runs(
                 friar, "invite-guest", [("conversation", [juliets, "x@elsewhere.example"]), ("places", ["2"])])
-            let token = try #require(try DataForm.find(in: done)?.text("token"))
-            let guest = try await stage.enterAsGuest(of: "guests.example", with: token)
+            let form = try #require(try DataForm.find(in: done))
+            let username = try #require(form.text("address").flatMap { JID($0) }?.localpart)
+            let guest = try await stage.enterAsGuest(
+                of: "guests.example", as: (username, try #require(form.text("password"))))
             try await guest.writes(to: juliet)
             for (name, value) in [("days", "100"), ("places", "51"), ("conversation", "guests.example")] {
                 var fields = ["conversation": [juliets]]

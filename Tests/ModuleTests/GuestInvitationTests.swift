@@ -9,58 +9,51 @@ import Testing
     @Test(
         "What is no invitation lets nobody in",
         arguments: [
-            ([], "not-authorized"), (Array("nonsense".utf8), "not-authorized"),
-            (Array("romeo@montague.example".utf8), "not-authorized"), (Array("@".utf8), "not-authorized"),
-            (Array(String(repeating: "0", count: 40).utf8), "not-authorized"), ([0xFF, 0xFE], "malformed-request"),
-            ([0x30, 0], "malformed-request"), (Array(repeating: 0x61, count: 256), "malformed-request"),
-        ] as [([UInt8], String)])
-    func hostile(trace: [UInt8], condition: String) async throws {
+            ("PLAIN", "\0USER\0wrong", "not-authorized"), ("PLAIN", "\0nobody\0PASS", "not-authorized"),
+            ("PLAIN", "\0USER\0\0", "malformed-request"), ("PLAIN", "\0USER\0", "malformed-request"),
+            ("PLAIN", "\0\0PASS", "malformed-request"), ("PLAIN", "\0USER@guests.example\0PASS", "not-authorized"),
+            ("PLAIN", "\0USER\0PASS ", "not-authorized"), ("PLAIN", "\0USER\0USER", "not-authorized"),
+            ("PLAIN", "\0juliet\0secret", "not-authorized"), ("PLAIN", "\0romeo\0secret", "not-authorized"),
+            ("PLAIN", "juliet@montague.example\0USER\0PASS", "invalid-authzid"),
+            ("PLAIN", "nobody@guests.example\0USER\0PASS", "invalid-authzid"),
+            ("ANONYMOUS", "", "invalid-mechanism"), ("ANONYMOUS", "PASS", "invalid-mechanism"),
+            ("EXTERNAL", "USER@guests.example", "invalid-mechanism"), ("PASS", "", "invalid-mechanism"),
+        ])
+    func hostile(mechanism: String, data: String, condition: String) async throws {
         try await playWithGuests { stage in
-            _ = try await stage.invites(juliets)
-            let stranger = try await stage.tries(trace)
-            try await stranger.fails(condition)
-            #expect(stage.server.host("guests.example")?.accounts.loadedAccounts.isEmpty == true)
+            try await stage.account("juliet@montague.example")
+            // From before the host was for guests.
+            let accounts = try #require(stage.server.host("guests.example")?.accounts)
+            try await accounts.store.create("romeo", password: "secret", iterations: 4_096, at: stage.server.clock.date)
+            let pass = try await stage.invites(juliets)
+            let text = data.replacing("USER", with: pass.username).replacing("PASS", with: pass.password)
+            try await stage.tries(mechanism, Array(text.utf8)).fails(condition)
+            #expect(accounts.loadedAccounts.isEmpty)
         }
     }
 
-    @Test("64 KiB are cut off before anybody looks at them")
+    @Test("64 KiB are cut off before anybody looks at them, and what is no text is refused")
     func huge() async throws {
         try await playWithGuests { stage in
-            let stranger = try await stage.tries(Array(repeating: 0x61, count: 65_536))
+            let pass = try await stage.invites(juliets)
+            let stranger = try await stage.tries(pass, password: String(repeating: "a", count: 65_536))
             try await stranger.isClosed(with: .policyViolation)
-            let pass = try await stage.invites(juliets)
-            _ = try await stage.enterAsGuest(of: "guests.example", with: pass.token)
+            try await stage.tries("PLAIN", [0, 0xFF, 0xFE, 0, 0x61]).fails("malformed-request")
+            _ = try await stage.enter(with: pass)
         }
     }
 
-    @Test("Without trace information, and with a token that is nearly right, nobody gets in")
-    func almost() async throws {
-        try await playWithGuests { stage in
-            let pass = try await stage.invites(juliets)
-            let stranger = try await stage.connect(to: "guests.example")
-            try await stranger.opens()
-            try await stranger.sends("<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='ANONYMOUS'/>")
-            let failure = try await stranger.receives(
-                "<failure xmlns='urn:ietf:params:xml:ns:xmpp-sasl'><not-authorized/></failure>")
-            #expect(failure.text(of: "text")?.contains("invitation") == true)
-            for token in [
-                pass.token.uppercased(), pass.token + " ", String(pass.token.dropLast()), pass.invitation.id,
-            ] where token != pass.token {
-                try await stage.tries(Array(token.utf8)).fails("not-authorized")
-            }
-        }
-    }
-
-    @Test("Guessing is slowed down like that of passwords")
+    @Test("Guessing is slowed down like that of passwords: by address, and by invitation")
     func guessing() async throws {
         try await playWithGuests { stage in
             let pass = try await stage.invites(juliets)
-            for n in 10..<31 {
-                try await stage.tries(Array(String(repeating: "\(n)", count: 20).utf8)).fails("not-authorized")
-            }
-            try await stage.tries(Array(pass.token.utf8)).fails("temporary-auth-failure")
+            for _ in 0..<6 { try await stage.tries(pass, password: "guess").fails("not-authorized") }
+            try await stage.tries(pass).fails("temporary-auth-failure")
+            await stage.advance(by: .seconds(600))
+            for n in 0..<21 { try await stage.tries("nobody\(n)", "guess").fails("not-authorized") }
+            try await stage.tries(pass).fails("temporary-auth-failure")
             await stage.advance(by: .seconds(60))
-            _ = try await stage.enterAsGuest(of: "guests.example", with: pass.token)
+            _ = try await stage.enter(with: pass)
         }
     }
 
@@ -69,20 +62,19 @@ import Testing
         try await playWithGuests { stage in
             let juliet = try await stage.enter("\(juliets)/balcony")
             let pass = try await stage.invites(juliets)
-            let first = try await stage.enterAsGuest(of: "guests.example", with: pass.token)
+            let first = try await stage.enter(with: pass)
             let jid = try #require(first.jid?.bare)
-            #expect(!pass.token.contains(jid.localpart ?? "") && !(jid.localpart ?? "").contains(pass.token))
-            #expect(!Hex.encode(Digest.sha256(Array(pass.token.utf8))).contains(jid.localpart ?? ""))
+            #expect(jid == pass.address && !"\(jid)".contains(pass.password))
             await first.vanishes()
-            let second = try await stage.enterAsGuest(of: "guests.example", with: pass.token)
+            let second = try await stage.enter(with: pass)
             #expect(second.jid?.bare == jid)
-            let third = try await stage.enterAsGuest(of: "guests.example", with: pass.token)
+            let third = try await stage.enter(with: pass)
             #expect(third.jid?.bare == jid)
             try await second.isClosed(with: .conflict)
             try await third.writes(to: juliet)
             try await juliet.writes(to: third)
             // Who had logged in when the last one left is let in all the same.
-            let slow = try await stage.tries(Array(pass.token.utf8))
+            let slow = try await stage.tries(pass)
             try await slow.receives("<success xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>")
             await third.leaves()
             try await slow.opens()
@@ -98,7 +90,7 @@ import Testing
         try await playWithGuests { stage in
             let pass = try await stage.invites(juliets)
             let (one, two) = (
-                try await stage.tries(Array(pass.token.utf8)), try await stage.tries(Array(pass.token.utf8))
+                try await stage.tries(pass), try await stage.tries(pass)
             )
             for actor in [one, two] {
                 try await actor.receives("<success xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>")
@@ -124,24 +116,24 @@ import Testing
     func places() async throws {
         try await playWithGuests { stage in
             let pass = try await stage.invites(juliets, places: 2)
-            let one = try await stage.enterAsGuest(of: "guests.example", with: pass.token)
-            let two = try await stage.enterAsGuest(of: "guests.example", with: pass.token)
+            let one = try await stage.enter(with: pass)
+            let two = try await stage.enter(with: pass)
             #expect(one.jid?.bare != two.jid?.bare)
-            try await stage.tries(Array(pass.token.utf8)).fails("temporary-auth-failure")
+            try await stage.tries(pass).fails("temporary-auth-failure")
             // They do not hear each other.
             try await one.cannotWrite(to: "\(try #require(two.jid))")
             let old = one.jid?.bare
             await one.leaves()
-            let three = try await stage.enterAsGuest(of: "guests.example", with: pass.token)
+            let three = try await stage.enter(with: pass)
             #expect(three.jid?.bare != old)
             // Who never binds a resource has no place for ever.
             await three.leaves()
-            let idle = try await stage.tries(Array(pass.token.utf8))
+            let idle = try await stage.tries(pass)
             try await idle.receives("<success xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>")
             await idle.vanishes()
-            try await stage.tries(Array(pass.token.utf8)).fails("temporary-auth-failure")
+            try await stage.tries(pass).fails("temporary-auth-failure")
             await stage.advance(by: .seconds(130))
-            _ = try await stage.enterAsGuest(of: "guests.example", with: pass.token)
+            _ = try await stage.enter(with: pass)
         }
     }
 
@@ -152,11 +144,11 @@ import Testing
             for isRevoked in [false, true] {
                 let pass = try await stage.invites(juliets, lifetime: 60)
                 let other = try await stage.invites(juliets)
-                let guest = try await stage.enterAsGuest(of: "guests.example", with: pass.token)
-                let friend = try await stage.enterAsGuest(of: "guests.example", with: other.token)
+                let guest = try await stage.enter(with: pass)
+                let friend = try await stage.enter(with: other)
                 try await guest.sends("<presence to='\(juliets)'/>")
                 try await juliet.receives("<presence/>")
-                let late = try await stage.tries(Array(pass.token.utf8))
+                let late = try await stage.tries(pass)
                 try await late.receives("<success xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>")
                 if isRevoked {
                     #expect(try await stage.book.revoke(pass.invitation.id))
@@ -175,14 +167,14 @@ import Testing
                     try await late.bindsResource("x")
                     try await late.isClosed(with: .notAuthorized)
                 }
-                try await stage.tries(Array(pass.token.utf8)).fails("not-authorized")
+                try await stage.tries(pass).fails("not-authorized")
                 try await friend.writes(to: juliet)
                 #expect(try stage.book.invitations.count == (isRevoked ? 2 : 1))
             }
         }
     }
 
-    @Test("A restart keeps invitations and addresses; the token is nowhere in the storage")
+    @Test("A restart keeps invitations and addresses; the password is nowhere in the storage")
     func restart() async throws {
         let driver = MemoryStorageDriver()
         try await playWithGuests(driver: driver) { stage in
@@ -190,22 +182,20 @@ import Testing
             let brief = try await stage.invites(juliets, lifetime: 60)
             let gone = try await stage.invites(juliets)
             _ = try await stage.book.revoke(gone.invitation.id)
-            let jid = try await stage.enterAsGuest(of: "guests.example", with: pass.token).jid?.bare
+            let jid = try await stage.enter(with: pass).jid?.bare
             try await stage.crash(after: .seconds(90))
             try await stage.server.finishStartUp()
             #expect(try stage.book.invitations == [pass.invitation])
             let juliet = try await stage.enter("\(juliets)/balcony")
-            let guest = try await stage.enterAsGuest(of: "guests.example", with: pass.token)
+            let guest = try await stage.enter(with: pass)
             #expect(guest.jid?.bare == jid)
             try await guest.writes(to: juliet)
-            for token in [brief.token, gone.token] {
-                try await stage.tries(Array(token.utf8)).fails("not-authorized")
-            }
+            for other in [brief, gone] { try await stage.tries(other).fails("not-authorized") }
             let entries = try await stage.server.storage.rawMap("guest-invitations", on: "guests.example").entries(
                 of: "")
             #expect(entries.count == 1)
             for entry in entries {
-                #expect(!(entry.key + String(decoding: entry.value, as: UTF8.self)).contains(pass.token))
+                #expect(!(entry.key + String(decoding: entry.value, as: UTF8.self)).contains(pass.password))
             }
         }
     }
@@ -235,13 +225,32 @@ import Testing
     @Test("There is an end to invitations")
     func capacity() async throws {
         try await playWithGuests("max_invitations: 2") { stage in
-            _ = try await stage.invites(juliets)
-            _ = try await stage.invites(juliets)
             let book = try stage.book
+            // At the same time, too.
+            let request = GuestRequest(peers: [JID("juliet@montague.example")!])
+            let tasks = (0..<4).map { _ in Task { @ServerActor in try await book.invite(request, by: nil) } }
+            var count = 0
+            for task in tasks where (try? await task.value) != nil { count += 1 }
+            #expect(count == 2 && book.invitations.count == 2)
             let error = await #expect(throws: StanzaError.self) {
-                try await book.invite(GuestRequest(peers: [JID("juliet@montague.example")!]), by: nil)
+                try await book.invite(request, by: nil)
             }
             #expect(error?.condition == .resourceConstraint)
+        }
+    }
+
+    @Test("What is taken back while it is being made leaves nothing")
+    func revokedAtOnce() async throws {
+        try await playWithGuests { stage in
+            let book = try stage.book
+            let request = GuestRequest(peers: [JID("juliet@montague.example")!])
+            let task = Task { @ServerActor in try await book.invite(request, by: nil) }
+            while book.invitations.isEmpty { await Task.yield() }
+            #expect(try await book.revoke(book.invitations[0].id))
+            _ = try? await task.value
+            #expect(book.invitations.isEmpty && !book.mayFederate(with: "montague.example"))
+            let store = stage.server.storage.rawMap("guest-invitations", on: "guests.example")
+            #expect(try await store.entries(of: "").isEmpty)
         }
     }
 
@@ -249,18 +258,24 @@ import Testing
     func unload() async throws {
         try await playWithGuests { stage in
             let pass = try await stage.invites(juliets)
-            var guest = try await stage.enterAsGuest(of: "guests.example", with: pass.token)
+            var guest = try await stage.enter(with: pass)
             try stage.reload(guestConfig(isOn: false))
             try await guest.isClosed(with: .reset)
             #expect(stage.server.host("guests.example")?.service((any GuestBook).self) == nil)
             // As before there was a module: anybody, and to everybody here.
             guest = try await stage.enterAsGuest(of: "guests.example")
+            try await stage.tries(pass).fails("invalid-mechanism")
             let romeo = try await stage.enter("romeo@montague.example/orchard")
             try await guest.writes(to: romeo)
+            let slow = try await stage.connect(to: "guests.example")
+            try await slow.opens()
             try stage.reload(guestConfig())
             try await stage.server.finishStartUp()
+            // What was offered before does not count.
+            try await slow.authenticates("ANONYMOUS", [])
+            try await slow.fails("invalid-mechanism")
             try await guest.isClosed(with: .reset)
-            guest = try await stage.enterAsGuest(of: "guests.example", with: pass.token)
+            guest = try await stage.enter(with: pass)
             try await guest.cannotWrite(to: "romeo@montague.example")
         }
     }

@@ -7,14 +7,16 @@ import Testing
 
 /// A server with guests: `guests.example` is theirs.
 func playWithGuests(
-    _ options: String = "", driver: MemoryStorageDriver = MemoryStorageDriver(),
+    _ options: String = "", over medium: Medium = .memory, driver: MemoryStorageDriver = MemoryStorageDriver(),
+    more: [any Module.Type] = [],
     _ body: @escaping @ServerActor @Sendable (Stage) async throws -> Void
 ) async throws {
     let modules: [any Module.Type] = [
         SASL.self, Bind.self, Roster.self, PresenceExchange.self, Messages.self, Disco.self, Ping.self, Commands.self,
         Guests.self,
     ]
-    try await play(modules: modules, config: guestConfig(options), driver: driver, body)
+    let config = guestConfig(options) + more.map { "\n  \($0.info.name): on" }.joined()
+    try await play(modules: modules + more, config: config, over: medium, driver: driver, body)
 }
 
 func guestConfig(_ options: String = "", isOn: Bool = true) -> String {
@@ -46,13 +48,26 @@ extension Stage {
             GuestRequest(peers: peers.compactMap { JID($0) }, name: name, lifetime: lifetime, places: places), by: nil)
     }
 
-    /// Somebody tries to log in with this trace information.
-    func tries(_ trace: [UInt8]) async throws -> TestKit.Actor {
+    /// Somebody tries to log in.
+    func tries(_ mechanism: String, _ data: [UInt8]) async throws -> TestKit.Actor {
         let actor = try await connect(to: "guests.example")
         try await actor.opens()
-        try await actor.authenticates("ANONYMOUS", trace)
+        try await actor.authenticates(mechanism, data)
         return actor
     }
+
+    /// Somebody tries to log in with an invitation, or with something like one.
+    func tries(_ pass: GuestPass, password: String? = nil) async throws -> TestKit.Actor {
+        try await tries(pass.username, password ?? pass.password)
+    }
+
+    func tries(_ username: String, _ password: String) async throws -> TestKit.Actor {
+        try await tries("PLAIN", Array("\0\(username)\0\(password)".utf8))
+    }
+}
+
+extension GuestPass {
+    var username: String { address.localpart ?? "" }
 }
 
 extension TestKit.Actor {

@@ -73,9 +73,9 @@ extension Guests {
             let result = DataForm(
                 .result, title: "The guest's invitation",
                 fields: [
-                    .text("token", pass.token, label: "Invitation"),
+                    .text("address", pass.address.description, label: "Address to log in with"),
+                    .text("password", pass.password, label: "Password"),
                     .text("expires", pass.invitation.expires, label: "Good until"),
-                    .text("id", pass.invitation.id, label: "Its name, to take it back"),
                 ])
             return .done(result, note: pass.hint)
         } catch let error as StanzaError {
@@ -110,7 +110,7 @@ extension Guests {
                         let peers = invitation.peers.map(\.description).joined(separator: ", ")
                         let name = invitation.name.map { "\($0), " } ?? ""
                         return DataFormField.Option(
-                            invitation.id, label: "\(name)to \(peers), until \(invitation.expires)")
+                            invitation.id, label: "\(invitation.id), \(name)to \(peers), until \(invitation.expires)")
                     })
             ])
         return .form(form) { form, context in

@@ -2,10 +2,10 @@ import ServerKit
 
 /// Guests: people without an account, each bound to an invitation to one conversation.
 ///
-/// An invitation is a random token that is good for some days. It names the users and rooms, here or elsewhere, whom
-/// its guest may write to. `martlet guests invite juliet@example.org` makes one, and so does a command in clients.
-/// The guest's client logs in on an anonymous host with the mechanism ANONYMOUS and the token as trace information.
-/// While this is on for an anonymous host nobody gets in there without an invitation, unless `open` says so.
+/// An invitation is an address on an anonymous host and a random password, with which any client logs in for some days.
+/// It names the users and rooms, here or elsewhere, whom its guest may write to. `martlet guests invite
+/// juliet@example.org` makes one, and so does a command in clients. While this is on for an anonymous host nobody gets
+/// in there without an invitation, unless `open` says so: then SASL ANONYMOUS (XEP-0175) is offered as well.
 ///
 /// **Whom a guest reaches.** The addresses of the invitation, with all their clients or occupants, and itself. Of its
 /// own host it may ask (`get`) anything, of the components that belong to it only what they are and whether they are
@@ -13,15 +13,13 @@ import ServerKit
 /// to rooms. Whatever else it writes is answered with `not-allowed`. For all others there is no such user. Those who
 /// may come in without an invitation write to whoever is on this server, and to nobody elsewhere.
 ///
-/// **Who comes back.** An invitation for one guest at a time always gives the same address, so that a page that is
+/// **Who comes back.** The address of an invitation for one guest at a time is the guest's, so that a page that is
 /// loaded anew goes on with the conversation; the client that was there before has to go. Of several guests each gets
-/// an address that nobody had before. What the server kept for a guest goes when the guest leaves.
+/// an address that nobody had before, which the client learns as it binds a resource (RFC 6120 §4.3.6). What the server
+/// kept for a guest goes when the guest leaves; there is no account, whose password could be changed.
 ///
 /// **Other servers.** With the option `guests` of the module `s2s` the host speaks with domains that an invitation
 /// names, and with no others.
-///
-/// XEP-0175 §3 wants trace information to serve nothing but tracing. This departs from it: RFC 4505 leaves no other
-/// place for an invitation, and an administrator decides to accept some. What does not look like one is never used.
 final class Guests: Module {
     static let info = ModuleInfo(
         "guests", "Lets invited people without an account take part in one conversation",
@@ -43,7 +41,8 @@ final class Guests: Module {
         init(_ config: inout OptionReader) {
             isOpen = config.bool(
                 "open", default: false,
-                "Whether people without an invitation get in as well; they can write within this server only.")
+                "Whether people without an invitation get in as well, by ANONYMOUS; they write within this server only."
+            )
             rate = config.rate(
                 "rate", default: Rate(60, per: .minutes(1)),
                 "How many stanzas a guest may send; so many may come at once.")

@@ -1,6 +1,6 @@
 import ServerKit
 
-/// An invitation as it lies on disk, under the SHA-256 of its token. The token itself is nowhere.
+/// An invitation as it lies on disk, under the localpart with which its guests log in.
 struct Invitation: Codable, Sendable {
     /// Nil for the administrator's tool.
     let inviter: JID?
@@ -11,45 +11,36 @@ struct Invitation: Codable, Sendable {
     let expires: Timestamp
     /// How many guests may hold it at a time.
     let places: Int
-    /// Who the guest is, if there is one at a time: a localpart that has nothing to do with the token.
-    let localpart: String
+    /// Keys of its password, which itself is nowhere; nil while they are being derived.
+    var password: StoredPassword?
 }
 
 /// An invitation that is good now.
 @ServerActor
 final class OpenInvitation {
-    /// The SHA-256 of its token, in hexadecimal digits.
-    let digest: String
-    let record: Invitation
+    /// With what its guests log in: a localpart that has nothing to do with the password. If there is one guest at a
+    /// time, it is the guest's as well.
+    let localpart: String
+    private(set) var record: Invitation
     let peers: Set<JID>
     /// What its guests send together: who comes again and again is not new each time.
     var bucket = TokenBucket()
     /// Why it is good no longer, when that is so and its guests are leaving.
     var end: StreamError?
 
-    init(_ digest: String, _ record: Invitation) {
-        self.digest = digest
+    init(_ localpart: String, _ record: Invitation) {
+        self.localpart = localpart
         self.record = record
         peers = Set(record.peers)
     }
 
-    /// What people call it by. Enough to tell a hundred thousand apart; of no use to log in.
-    var id: String { String(digest.prefix(Self.idLength)) }
-
     var isForOne: Bool { record.places == 1 }
 
-    private static let idLength = 16
-    /// 160 random bits.
-    static let tokenBytes = 20
+    /// From now on somebody may log in with it.
+    func complete(_ password: StoredPassword) { record.password = password }
 
-    /// Whether a text could be a token.
-    static func isToken(_ text: String) -> Bool {
-        text.utf8.count == 2 * tokenBytes
-            && text.utf8.allSatisfy { (0x30...0x39).contains($0) || (0x61...0x66).contains($0) }
-    }
-
-    /// What a token is looked up by: whatever the time that takes tells, it is about a hash that nobody can choose.
-    static func digest(_ token: String) -> String { Hex.encode(Digest.sha256(Array(token.utf8))) }
+    /// The password has 160 random bits: nobody guesses it.
+    static func makePassword() -> String { RandomToken.make(bytes: 20) }
 }
 
 /// Somebody who was let in.

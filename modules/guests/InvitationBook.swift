@@ -5,7 +5,7 @@ final class InvitationBook: GuestBook {
     var options: Guests.Options
     private let host: ModuleHost
     private let store: MapStore<Invitation>
-    /// By the digest of the token.
+    /// By the localpart that guests log in with.
     private var table: [String: OpenInvitation] = [:]
     /// By localpart; those included who have logged in and not bound a resource yet.
     private var guests: [String: Guest] = [:]
@@ -41,28 +41,35 @@ final class InvitationBook: GuestBook {
     }
 
     private func add(_ invitation: OpenInvitation) {
-        table[invitation.digest] = invitation
+        table[invitation.localpart] = invitation
         for domain in Set(invitation.peers.map(\.domainpart)) { domains[domain, default: 0] += 1 }
     }
 
     // MARK: Coming in
 
-    func admit(_ trace: String) throws(SASLFailure) -> String {
+    var isOpen: Bool { options.isOpen }
+
+    func credentials(of localpart: String) -> CredentialLookup {
+        guard isLoaded else { return .unavailable }
+        return goodInvitation(localpart)?.record.password.map { .found($0) } ?? .unknown
+    }
+
+    private func goodInvitation(_ localpart: String) -> OpenInvitation? {
+        guard let invitation = table[localpart], invitation.record.expires > host.clock.date else { return nil }
+        return invitation
+    }
+
+    func admitAnybody() throws(SASLFailure) -> String {
+        try note(Guest(RandomToken.make(bytes: 10), nil, at: host.clock.now))
+    }
+
+    func admit(_ localpart: String, isExact: Bool) throws(SASLFailure) -> String {
+        guard let invitation = goodInvitation(localpart) else { throw .notAuthorized }
+        // RFC 6120 §4.3.6: who asks for an address gets it or nothing.
+        guard invitation.isForOne || !isExact else { throw .invalidAuthzid }
+        host.log.info("Guest admitted", metadata: ["invitation": "\(localpart)"])
         let now = host.clock.now
-        // RFC 4505 §2: it may be an address, or what some clients always say.
-        guard OpenInvitation.isToken(trace) else {
-            guard options.isOpen else {
-                throw SASLFailure(.notAuthorized, "Guests need an invitation here, as the trace information.")
-            }
-            return try note(Guest(RandomToken.make(bytes: 10), nil, at: now))
-        }
-        guard isLoaded else { throw .temporaryAuthFailure }
-        guard let invitation = table[OpenInvitation.digest(trace)], invitation.record.expires > host.clock.date else {
-            throw SASLFailure(.notAuthorized, "This is no invitation, or not any more.")
-        }
-        host.log.info("Guest admitted", metadata: ["invitation": "\(invitation.id)"])
         if invitation.isForOne {
-            let localpart = invitation.record.localpart
             guard let guest = guests[localpart] else { return try note(Guest(localpart, invitation, at: now)) }
             guest.admittedAt = now
             return localpart
@@ -103,9 +110,7 @@ final class InvitationBook: GuestBook {
     func guest(_ account: Account) -> Guest? {
         if let guest = guests[account.name] { return guest }
         // It left between logging in again and binding a resource.
-        guard let invitation = table.values.first(where: { $0.isForOne && $0.record.localpart == account.name }) else {
-            return nil
-        }
+        guard let invitation = table[account.name], invitation.isForOne else { return nil }
         let guest = Guest(account.name, invitation, at: host.clock.now)
         guests[account.name] = guest
         return guest
@@ -127,18 +132,33 @@ final class InvitationBook: GuestBook {
         guard table.count < options.capacity else {
             throw StanzaError.resourceConstraint("There are \(table.count) invitations already.")
         }
-        let token = RandomToken.make(bytes: OpenInvitation.tokenBytes)
-        let invitation = OpenInvitation(OpenInvitation.digest(token), record)
+        let password = OpenInvitation.makePassword()
+        let invitation = OpenInvitation(Self.localpart(for: record.name), record)
+        // Counted before it is good: others may invite meanwhile.
         add(invitation)
-        let number = store.set(record, invitation.digest, of: Self.owner)
-        do { try await host.server.storage.durable(number) } catch {
+        do { try await keep(invitation, password) } catch {
             end(invitation, StreamError(.notAuthorized))
             throw error
         }
         host.log.info(
             "Guest invited",
-            metadata: ["invitation": "\(invitation.id)", "jid": "\(inviter?.description ?? "the administrator")"])
-        return GuestPass(token: token, invitation: describe(invitation))
+            metadata: [
+                "invitation": "\(invitation.localpart)", "jid": "\(inviter?.description ?? "the administrator")",
+            ])
+        let address = try JID(localpart: invitation.localpart, domainpart: host.domain)
+        return GuestPass(address: address, password: password, invitation: describe(invitation))
+    }
+
+    /// Stores an invitation, and returns when it is on disk. As many iterations as accounts have: addresses that nobody
+    /// was given look the same.
+    private func keep(_ invitation: OpenInvitation, _ password: String) async throws {
+        let stored = try await AccountStore.derive(password, iterations: host.server.passwordIterations)
+        // It may have been taken back.
+        guard table[invitation.localpart] === invitation else {
+            throw StanzaError.notAcceptable("This invitation has been taken back already.")
+        }
+        invitation.complete(stored)
+        try await host.server.storage.durable(store.set(invitation.record, invitation.localpart, of: Self.owner))
     }
 
     private func record(_ request: GuestRequest, by inviter: JID?) throws(StanzaError) -> Invitation {
@@ -154,7 +174,7 @@ final class InvitationBook: GuestBook {
         let date = host.clock.date
         return Invitation(
             inviter: inviter?.bare, peers: try peers(request.peers), name: name, made: date,
-            expires: date.advanced(by: lifetime), places: places, localpart: Self.localpart(for: name))
+            expires: date.advanced(by: lifetime), places: places)
     }
 
     private func lifetime(_ seconds: Int?) throws(StanzaError) -> Duration {
@@ -182,7 +202,7 @@ final class InvitationBook: GuestBook {
     }
 
     var invitations: [GuestInvitation] {
-        table.values.sorted { ($0.record.made, $0.id) < ($1.record.made, $1.id) }.map { describe($0) }
+        table.values.sorted { ($0.record.made, $0.localpart) < ($1.record.made, $1.localpart) }.map { describe($0) }
     }
 
     private func describe(_ invitation: OpenInvitation) -> GuestInvitation {
@@ -192,7 +212,8 @@ final class InvitationBook: GuestBook {
         }
         let addresses = present.compactMap { try? JID(localpart: $0.localpart, domainpart: host.domain) }
         return GuestInvitation(
-            id: invitation.id, host: host.domain, inviter: record.inviter, peers: record.peers, name: record.name,
+            id: invitation.localpart, host: host.domain, inviter: record.inviter, peers: record.peers,
+            name: record.name,
             expires: record.expires.description, places: record.places,
             guests: addresses.sorted { $0.description < $1.description })
     }
@@ -200,8 +221,8 @@ final class InvitationBook: GuestBook {
     // MARK: The end
 
     func revoke(_ id: String) async throws -> Bool {
-        guard let invitation = table.values.first(where: { $0.id == id }) else { return false }
-        let number = store.delete(invitation.digest, of: Self.owner)
+        guard let invitation = table[id] else { return false }
+        let number = store.delete(invitation.localpart, of: Self.owner)
         end(invitation, StreamError(.notAuthorized, "This invitation has been taken back."))
         try await host.server.storage.durable(number)
         host.log.info("Invitation revoked", metadata: ["invitation": "\(id)"])
@@ -210,12 +231,13 @@ final class InvitationBook: GuestBook {
 
     /// Ends the sessions of an invitation's guests. What they say as they leave still reaches other servers.
     private func end(_ invitation: OpenInvitation, _ error: StreamError) {
+        guard table[invitation.localpart] === invitation else { return }
         invitation.end = error
         for guest in guests.values where guest.invitation === invitation {
             guard let account = host.accounts.loadedAccount(guest.localpart) else { continue }
             for resource in account.resources { resource.close(error) }
         }
-        table[invitation.digest] = nil
+        table[invitation.localpart] = nil
         for domain in Set(invitation.peers.map(\.domainpart)) {
             let count = domains[domain, default: 1] - 1
             domains[domain] = count > 0 ? count : nil
@@ -232,7 +254,7 @@ final class InvitationBook: GuestBook {
     func sweep() {
         let date = host.clock.date
         for invitation in Array(table.values) where invitation.record.expires <= date {
-            store.delete(invitation.digest, of: Self.owner)
+            store.delete(invitation.localpart, of: Self.owner)
             end(invitation, StreamError(.notAuthorized, "This invitation has expired."))
         }
         let now = host.clock.now

@@ -22,6 +22,14 @@ final class Authenticator: AuthenticationService {
 
     // MARK: The offer
 
+    /// Who may be a guest; nil where there are accounts, and where guests are let in without being asked.
+    private var book: (any GuestBook)? {
+        host.host.isAnonymous ? host.service((any GuestBook).self) : nil
+    }
+
+    /// Whether everybody is let in.
+    private var isOpen: Bool { host.host.isAnonymous && book?.isOpen != false }
+
     func offer(to stream: ClientStream) -> SASLMechanismList? {
         // RFC 6120 §5.3.1: TLS comes first, and SCRAM without it could be listened to and guessed at leisure.
         guard stream.authenticated == nil, stream.transport.isSecure else { return nil }
@@ -32,8 +40,10 @@ final class Authenticator: AuthenticationService {
     /// What the stream was offered stays as it was for as long as it may be taken up.
     private func login(on stream: ClientStream) -> Login {
         if let login = stream[LoginKey.self] { return login }
-        let policy = SASLPolicy(isAnonymous: host.host.isAnonymous, enabled: Set(options.mechanisms))
-        let binds = !policy.isAnonymous && policy.enabled.contains { $0.bindsChannel }
+        let policy = SASLPolicy(
+            isAnonymous: isOpen, hasCredentials: !host.host.isAnonymous || book != nil,
+            enabled: Set(options.mechanisms))
+        let binds = policy.hasCredentials && policy.enabled.contains { $0.bindsChannel }
         let bindings = binds ? stream.transport.tls?.channelBindings ?? [] : []
         let context = SASLContext(
             domain: host.domain,
@@ -107,13 +117,17 @@ final class Authenticator: AuthenticationService {
             wait(attempt) { login.exchange?.provide(await self.lookUp(username, for: login)) }
         case .needVerification(let verification):
             wait(attempt) { await self.verify(attempt, verification) }
-        case .success(.account(let localpart, _), let data):
-            throttle.recordSuccess(account: account(localpart))
-            succeed(attempt, localpart, data)
-        case .success(.token(let localpart, let token), let data):
-            throttle.recordSuccess(account: account(localpart))
-            succeed(attempt, localpart, data, token: token)
-        case .success(.anonymous(let trace), let data): admit(attempt, trace, data)
+        case .success(.account(let username, let authzid), let data):
+            throttle.recordSuccess(account: account(username))
+            if host.host.isAnonymous {
+                receive(attempt, username, isExact: authzid != nil, data)
+            } else {
+                succeed(attempt, username, as: username, data)
+            }
+        case .success(.token(let username, let token), let data):
+            throttle.recordSuccess(account: account(username))
+            succeed(attempt, username, as: username, data, token: token)
+        case .success(.anonymous, let data): receiveAnybody(attempt, data)
         case .success(.certificate, _):
             // EXTERNAL is not among the mechanisms that options allow.
             fail(attempt, .invalidMechanism)
@@ -121,15 +135,26 @@ final class Authenticator: AuthenticationService {
         }
     }
 
-    /// Lets somebody in who has no account.
-    private func admit(_ attempt: Attempt, _ trace: String, _ data: [UInt8]?) {
-        guard let book = host.service((any GuestBook).self) else {
-            // XEP-0175 §3: an address that nobody has had and nobody can guess.
-            return succeed(attempt, RandomToken.make(bytes: 10), data)
+    /// Lets in who proved to have been invited, under the address that the book gives.
+    private func receive(_ attempt: Attempt, _ username: String, isExact: Bool, _ data: [UInt8]?) {
+        do throws(SASLFailure) {
+            guard let book else { throw SASLFailure.notAuthorized }
+            succeed(attempt, try book.admit(username, isExact: isExact), as: username, data)
+        } catch {
+            fail(attempt, error)
         }
-        // Invitations are guessed at like passwords.
-        if let refusal = refusal(attempt) { return fail(attempt, refusal) }
-        do throws(SASLFailure) { succeed(attempt, try book.admit(trace), data) } catch { fail(attempt, error) }
+    }
+
+    /// Lets in who proved nothing.
+    private func receiveAnybody(_ attempt: Attempt, _ data: [UInt8]?) {
+        // That may have changed since the mechanism was offered.
+        guard isOpen else { return fail(attempt, .invalidMechanism) }
+        do throws(SASLFailure) {
+            // XEP-0175 §3: an address that nobody has had and nobody can guess.
+            succeed(attempt, try book?.admitAnybody() ?? RandomToken.make(bytes: 10), as: nil, data)
+        } catch {
+            fail(attempt, error)
+        }
     }
 
     /// Goes on with the step that `work` leads to; the stream takes nothing from the client meanwhile.
@@ -148,6 +173,10 @@ final class Authenticator: AuthenticationService {
 
     /// Asks the storage even for accounts that are loaded, or the time it takes would tell strangers who is online.
     private func lookUp(_ username: String, for login: Login) async -> CredentialLookup {
+        // What accounts there may once have been here, and their tokens, are of no use.
+        if host.host.isAnonymous {
+            return login.token == nil ? book?.credentials(of: username) ?? .unknown : .tokens([], nil)
+        }
         do {
             let record = try await host.accounts.store.record(of: username)
             login.record = record
@@ -215,11 +244,13 @@ final class Authenticator: AuthenticationService {
 
     // MARK: The outcome
 
-    private func succeed(_ attempt: Attempt, _ localpart: String, _ data: [UInt8]?, token: String? = nil) {
+    private func succeed(
+        _ attempt: Attempt, _ localpart: String, as username: String?, _ data: [UInt8]?, token: String? = nil
+    ) {
         let mechanism = attempt.login.mechanism
         let success = AuthenticationSuccess(
-            localpart: localpart, mechanism: mechanism, additionalData: data, record: attempt.login.record,
-            token: token)
+            localpart: localpart, username: username, mechanism: mechanism, additionalData: data,
+            record: attempt.login.record, token: token)
         attempt.stream[LoginKey.self] = nil
         attempt.reply(.success(success))
         attempt.stream.log.info("Authenticated", metadata: ["mechanism": "\(mechanism)"])

@@ -110,7 +110,8 @@ final class SASL: Module {
         case .success(let success):
             stream.send(Element("success", .sasl, text: success.additionalData?.saslText))
             stream[ClientLogin.Key.self] = success.login()
-            stream.authenticate(success.localpart, mechanism: success.mechanism)
+            stream.authenticate(
+                success.localpart, username: success.username, mechanism: success.mechanism)
         }
     }
 }

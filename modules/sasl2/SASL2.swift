@@ -39,7 +39,7 @@ final class SASL2: Module {
         return Element("authentication", .sasl2) {
             for mechanism in offered.mechanisms { Element("mechanism", text: mechanism.name) }
             if !inline.isEmpty { Element("inline") { inline } }
-            for hash in offered.upgrades { Element("upgrade", .saslUpgrade, text: hash.upgradeTask) }
+            for hash in offered.upgrades(for: host) { Element("upgrade", .saslUpgrade, text: hash.upgradeTask) }
         }
     }
 
@@ -64,9 +64,11 @@ final class SASL2: Module {
 }
 
 extension SASLMechanismList {
-    /// The hashes for which accounts can get keys that they lack. XEP-0480 §2.1.
-    var upgrades: [SCRAMHash] {
-        SCRAMHash.byPreference.filter { mechanisms.contains(.scram($0, plus: false)) }
+    /// The hashes for which accounts can get keys that they lack; guests have all there are. XEP-0480 §2.1.
+    @ServerActor
+    func upgrades(for host: ModuleHost) -> [SCRAMHash] {
+        guard !host.host.isAnonymous else { return [] }
+        return SCRAMHash.byPreference.filter { mechanisms.contains(.scram($0, plus: false)) }
     }
 }
 

@@ -32,7 +32,7 @@ final class SASL2Negotiation {
         self.host = host
         self.service = service
         self.sessions = sessions
-        upgrades = service.offer(to: stream)?.upgrades ?? []
+        upgrades = service.offer(to: stream)?.upgrades(for: host) ?? []
     }
 
     // MARK: What the client says
@@ -99,7 +99,7 @@ final class SASL2Negotiation {
 
     private func succeed(_ success: AuthenticationSuccess) {
         // XEP-0388 §4.4: the identity asked for is the one of the header; who leaves it out asks for the account's.
-        if success.record != nil, let claimed = stream.claimedAddress?.localpart, claimed != success.localpart {
+        if let username = success.username, let claimed = stream.claimedAddress?.localpart, claimed != username {
             return send(.invalid(.invalidAuthzid))
         }
         guard let request, let tasks = UpgradeTasks(request.upgrades, offered: upgrades, success) else {
@@ -186,7 +186,8 @@ final class SASL2Negotiation {
         }
         // Whoever knew the password when it was asked for may be locked out by now, and all sessions with it.
         stream[ClientLogin.Key.self] = login
-        stream.authenticate(success.localpart, mechanism: success.mechanism, restarts: false)
+        stream.authenticate(
+            success.localpart, username: success.username, mechanism: success.mechanism, restarts: false)
         guard !stream.isClosing else { return }
         let session = await sessions.begin(request, login, on: stream)
         guard !stream.isClosing else { return }

@@ -11,8 +11,8 @@ struct GuestsInvite: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "invite", abstract: "Invite a guest to a conversation.",
         discussion: """
-            Prints the invitation, which is shown this once, and how to use it. The guest can write to the addresses \
-            that are named, and to nobody else.
+            Prints the address and the password with which the guest logs in; the password is shown this once. The \
+            guest can write to the addresses that are named, and to nobody else.
             """)
 
     @OptionGroup var file: ConfigurationOption
@@ -37,7 +37,7 @@ struct GuestsInvite: AsyncParsableCommand {
         let pass = try ControlClient.require(try ConfigurationFile.readLoosely(file.path)).ask(
             .inviteGuest, GuestRequest(host: host, peers: peers, name: name, lifetime: lifetime, places: places))
         if json { return try Console.print(json: pass) }
-        Console.print(pass.token)
+        Console.print("\(pass.address) \(pass.password)")
         Console.complain(pass.hint)
         Console.complain("To take it back: martlet guests revoke \(pass.invitation.id)")
     }

@@ -30,26 +30,31 @@ public enum AuthenticationRequest: Sendable {
 /// What a client is told while it authenticates.
 public enum AuthenticationReply: Sendable {
     case challenge([UInt8])
-    /// Send this, and tell the stream with ``ClientStream/authenticate(_:mechanism:restarts:)``.
+    /// Send this, and tell the stream with ``ClientStream/authenticate(_:username:mechanism:restarts:)``.
     case success(AuthenticationSuccess)
     case failure(SASLFailure)
 }
 
 /// Who proved to be whom, and how.
 public struct AuthenticationSuccess: Sendable {
+    /// The localpart of the address that the client gets.
     public let localpart: String
+    /// The localpart that the client proved to be; nil if it proved nothing. The same, but for a guest whose
+    /// invitation is for several.
+    public let username: String?
     public let mechanism: String
     public let additionalData: [UInt8]?
-    /// The account as it was when the client was checked against it; nil for anonymous users.
+    /// The account as it was when the client was checked against it; nil for guests.
     public let record: AccountRecord?
     /// The token that was used, as its keeper calls it; nil if it was a password.
     public let token: String?
 
     public init(
-        localpart: String, mechanism: String, additionalData: [UInt8]? = nil, record: AccountRecord? = nil,
-        token: String? = nil
+        localpart: String, username: String?, mechanism: String, additionalData: [UInt8]? = nil,
+        record: AccountRecord? = nil, token: String? = nil
     ) {
         self.localpart = localpart
+        self.username = username
         self.mechanism = mechanism
         self.additionalData = additionalData
         self.record = record

@@ -2,13 +2,29 @@
 /// is let in, and nobody may write to other servers.
 @ServerActor
 public protocol GuestBook: AnyObject {
-    /// Lets a guest in.
+    /// Whether people without an invitation are let in, too.
+    var isOpen: Bool { get }
+
+    /// The password of an invitation that is good now; there is no asking for others. Never one of tokens.
     ///
-    /// - Parameter trace: what the client sent along with ANONYMOUS (RFC 4505 §2); empty for nothing.
-    /// - Returns: the localpart of the guest's address.
-    /// - Throws: `not-authorized` for what is no invitation, or is none any more; `temporary-auth-failure` when the
-    ///   guest may come back later.
-    func admit(_ trace: String) throws(SASLFailure) -> String
+    /// - Parameter localpart: that of the address with which the guest logs in.
+    func credentials(of localpart: String) -> CredentialLookup
+
+    /// Lets a guest in who knew the password of an invitation.
+    ///
+    /// - Parameters:
+    ///   - localpart: the one it was asked for.
+    ///   - isExact: Whether the client wants this address and no other. RFC 6120 §6.3.8.
+    /// - Returns: the localpart of the address that the guest gets.
+    /// - Throws: `not-authorized` if the invitation has ended meanwhile; `temporary-auth-failure` when the guest may
+    ///   come back later; `invalid-authzid` for an address that nobody gets.
+    func admit(_ localpart: String, isExact: Bool) throws(SASLFailure) -> String
+
+    /// Lets somebody in who has no invitation, where that is allowed.
+    ///
+    /// - Returns: the localpart of the address.
+    /// - Throws: `temporary-auth-failure` when there are too many.
+    func admitAnybody() throws(SASLFailure) -> String
 
     /// Whether the host may exchange stanzas with a domain elsewhere: somebody there is in an invitation, or in the
     /// conversation of a guest who is about to leave. True while the book is still being read.
@@ -53,30 +69,33 @@ public struct GuestRequest: Codable, Sendable {
     }
 }
 
-/// An invitation as it is given away: the only time that its token is seen.
+/// An invitation as it is given away: the only time that its password is seen.
 public struct GuestPass: Codable, Sendable {
-    /// What the guest logs in with.
-    public var token: String
+    /// The bare JID with which the guest logs in.
+    public var address: JID
+    public var password: String
     public var invitation: GuestInvitation
 
-    public init(token: String, invitation: GuestInvitation) {
-        self.token = token
+    public init(address: JID, password: String, invitation: GuestInvitation) {
+        self.address = address
+        self.password = password
         self.invitation = invitation
     }
 
     /// How to use it, in plain words.
     public var hint: String {
-        """
-        To log in: the domain \(invitation.host), the SASL mechanism ANONYMOUS, and as its trace information the \
-        invitation \(token). Whoever has it can come in until \(invitation.expires). The conversation: \
-        \(invitation.peers.map { "xmpp:\($0)" }.joined(separator: " "))
-        """
+        let several = "Each of the \(invitation.places) who may be here at a time gets an address of their own. "
+        return """
+            Log in with any XMPP client, with the address \(address) and the password \(password), until \
+            \(invitation.expires). \(invitation.places > 1 ? several : "")Whoever has them can come in. \
+            The conversation: \(invitation.peers.map(\.uri).joined(separator: " "))
+            """
     }
 }
 
 /// An invitation as tools show it.
 public struct GuestInvitation: Codable, Sendable, Hashable {
-    /// What it is called by; of no use to log in.
+    /// What it is called by: the localpart with which its guests log in, of no use without the password.
     public var id: String
     /// The domain of its guests.
     public var host: String

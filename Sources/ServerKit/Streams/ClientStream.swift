@@ -27,8 +27,10 @@ public final class ClientStream: StreamEndpoint {
     public private(set) var host: Host?
     /// The stream's id, unpredictable. RFC 6120 §4.7.3.
     public private(set) var id = ""
-    /// The localpart that SASL authenticated; for an anonymous user the one it was given.
+    /// The localpart that SASL authenticated; for a guest the one it was given.
     public private(set) var authenticated: String?
+    /// The localpart by which it logged in, if that is another.
+    private var username: String?
     /// The SASL mechanism it used.
     public private(set) var mechanism: String?
     /// Whom the client says it is, in its header: not to be trusted. RFC 6120 §4.7.1.
@@ -174,7 +176,7 @@ public final class ClientStream: StreamEndpoint {
         // RFC 6120 §4.7.5: a lower major version, or none, has no stream features.
         guard let version = header.version, version.major >= 1 else { throw StreamError(.unsupportedVersion) }
         if let authenticated, let from = claimedAddress,
-            from.localpart != authenticated || from.domainpart != host.domain
+            from.localpart != username ?? authenticated || from.domainpart != host.domain
         {
             throw StreamError(.invalidFrom, "This stream belongs to another account.")
         }
@@ -314,8 +316,14 @@ public final class ClientStream: StreamEndpoint {
 
     /// Records who authenticated; a new header is due (RFC 6120 §6.4.6), unless the stream goes on as it is
     /// (XEP-0388 §2.6.1).
-    public func authenticate(_ localpart: String, mechanism: String? = nil, restarts: Bool = true) {
+    ///
+    /// - Parameter username: the localpart by which it logged in, where it is given another: until it binds a resource
+    ///   it knows no other (RFC 6120 §4.3.6).
+    public func authenticate(
+        _ localpart: String, username: String? = nil, mechanism: String? = nil, restarts: Bool = true
+    ) {
         authenticated = localpart
+        self.username = username == localpart ? nil : username
         self.mechanism = mechanism
         // The client may have gone while its password was looked at.
         guard !isClosing else { return discardUnbound() }

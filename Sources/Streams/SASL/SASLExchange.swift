@@ -18,9 +18,8 @@ public enum SASLIdentity: Sendable, Hashable {
     /// An account by its localpart, prepared, and the authorization identity if one was sent: the account's own bare
     /// JID, prepared.
     case account(authcid: String, authzid: String?)
-    /// Somebody, who gets a temporary address from the server. XEP-0175 §3. The trace information is what the client
-    /// said, up to 255 characters, or empty: true or not, and by XEP-0175 §3 of no use but to trace.
-    case anonymous(trace: String)
+    /// Somebody, who gets a temporary address from the server. XEP-0175 §3.
+    case anonymous
     /// One of the addresses the peer's certificate proved.
     case certificate(authzid: String)
     /// An account by its localpart, prepared, and the ``HashedToken/id`` of the token that proved it.

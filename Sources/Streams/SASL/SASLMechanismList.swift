@@ -2,25 +2,31 @@ import XMPP
 
 /// Which mechanisms a host wants to offer at all.
 public struct SASLPolicy: Hashable, Sendable {
-    /// Whether the host serves anonymous users, and then nobody else.
+    /// Whether the host lets in whoever comes, without credentials. ANONYMOUS follows this alone, since it must never
+    /// come to be offered by default. XEP-0175 §3.
     public var isAnonymous: Bool
-    /// What the administrator left enabled. ANONYMOUS follows ``isAnonymous`` alone, since it must never come to be
-    /// offered by default. XEP-0175 §3.
+    /// Whether anybody has credentials.
+    public var hasCredentials: Bool
+    /// What the administrator left enabled of the mechanisms that take credentials.
     public var enabled: Set<SASLMechanism>
 
     /// Everything but PLAIN, which a server that can do SCRAM should not offer unless its users' clients need it.
     /// RFC 6120 §13.8.3.
     public static let recommended = Set(SASLMechanism.byPreference).subtracting([.plain])
 
-    public init(isAnonymous: Bool = false, enabled: Set<SASLMechanism> = recommended) {
+    /// - Parameter hasCredentials: nil for the opposite of `isAnonymous`: accounts, or anonymous users and nobody else.
+    public init(
+        isAnonymous: Bool = false, hasCredentials: Bool? = nil, enabled: Set<SASLMechanism> = recommended
+    ) {
         self.isAnonymous = isAnonymous
+        self.hasCredentials = hasCredentials ?? !isAnonymous
         self.enabled = enabled
     }
 
     fileprivate func allows(_ mechanism: SASLMechanism) -> Bool {
         switch mechanism {
         case .anonymous: isAnonymous
-        case .scram, .plain, .external: !isAnonymous && enabled.contains(mechanism)
+        case .scram, .plain, .external: hasCredentials && enabled.contains(mechanism)
         }
     }
 }

@@ -59,12 +59,12 @@ struct AnonymousServer: SASLMechanismEngine {
         try respond(initialResponse ?? [])
     }
 
-    /// The trace information is checked and passed on: nothing here may use it. XEP-0175 §3.
+    /// The trace information is checked and dropped: nothing here may use it. XEP-0175 §3.
     mutating func respond(_ response: [UInt8]) throws(SASLFailure) -> SASLStep {
         guard let trace = String(validating: response, as: UTF8.self), trace.unicodeScalars.count <= 255,
             !response.contains(0)
         else { throw SASLFailure.malformedRequest }
-        return .success(authenticated: .anonymous(trace: trace), additionalData: nil)
+        return .success(authenticated: .anonymous, additionalData: nil)
     }
 }
 

@@ -26,11 +26,15 @@ import Testing
         #expect(names(SASLPolicy(enabled: [.plain]), tls: false) == [])
     }
 
-    @Test("ANONYMOUS is for hosts that serve nobody else (XEP-0175 §3)")
+    @Test("ANONYMOUS is for hosts that want it (XEP-0175 §3)")
     func anonymous() {
         let policy = SASLPolicy(isAnonymous: true, enabled: Self.everything)
         #expect(names(policy, types: [.tlsExporter], certificate: true) == ["ANONYMOUS"])
         #expect(!names(SASLPolicy(enabled: [.anonymous])).contains("ANONYMOUS"))
+        // There may be people with credentials as well.
+        let both = SASLPolicy(isAnonymous: true, hasCredentials: true, enabled: [.scram(.sha256, plus: false)])
+        #expect(names(both) == ["SCRAM-SHA-256", "ANONYMOUS"])
+        #expect(names(SASLPolicy(hasCredentials: false, enabled: Self.everything), certificate: true).isEmpty)
     }
 
     @Test("Channel binding types go with mechanisms that use them (XEP-0440 §3)")

@@ -96,8 +96,7 @@ import Testing
         let longest = String(repeating: "𝄞", count: 255)
         for trace in [nil, [], bytes("sirhc"), bytes("sirhc@example.net"), bytes(longest)] {
             var exchange = try SASLExchange(mechanism: "ANONYMOUS", context: .test(anonymous: true))
-            let said = String(decoding: trace ?? [], as: UTF8.self)
-            #expect(exchange.start(initialResponse: trace).identity == .anonymous(trace: said))
+            #expect(exchange.start(initialResponse: trace).identity == .anonymous)
         }
     }
 

@@ -173,6 +173,7 @@ end)
 class Prosody(ProsodyProgram, Server):
     gaps = {
         "the administrator invites a guest to a user and a room": "Prosody lets in anybody or nobody",
+        "a guest logs in with an invitation as with an account, and chats": "Prosody lets in anybody or nobody",
         "login by SCRAM-SHA-1 over STARTTLS": "Prosody keeps one hash, SHA-256 here",
         "login by SCRAM-SHA-1 over direct TLS": "Prosody keeps one hash, SHA-256 here",
         "server and account name disco#info among their features (XEP-0030 §3.1)": "Prosody's accounts do not",

@@ -1,5 +1,6 @@
-"""Two Profanity instances: trust by the system's store, subscription, presence, chat, and a restart in between."""
+"""Two Profanity instances: trust by the system's store, subscription, presence, chat, a guest, and a restart in between."""
 
+import json
 import re
 
 from lib.stage import Stage
@@ -28,6 +29,8 @@ async def run(stage: Stage) -> None:
             await juliet.type(f"/msg {romeo_jid} Ay me")
             await juliet.shows(r"But soft & <light>")
             await romeo.shows(r": Ay me")
+        with stage.step("a guest logs in with an invitation as with an account, and chats"):
+            await chat_with_guest(stage, romeo, romeo_jid)
         with stage.step("one leaves and the other sees it"):
             await romeo.type("/win 1")
             await juliet.type("/quit")
@@ -66,3 +69,16 @@ async def subscribe(one: Terminal, one_jid: str, other: Terminal, other_jid: str
     await other.type("/win 1")
     await other.type(f"/sub allow {one_jid}")
     await one.type("/win 1")
+
+
+async def chat_with_guest(stage: Stage, host: Terminal, host_jid: str) -> None:
+    invitation = json.loads(stage.server.guests("invite", host_jid, "--host", stage.guests, "--json"))
+    guest = Terminal("guest", stage.folder, stage.artefacts)
+    try:
+        await login(guest, invitation["address"], invitation["password"])
+        await guest.type(f"/msg {host_jid} A torch for me")
+        await host.type(f"/msg {invitation['address']} Be merry")
+        await host.shows("A torch for me")
+        await guest.shows(": Be merry")
+    finally:
+        guest.close()

@@ -2,25 +2,11 @@
 
 import json
 
-from slixmpp.util.sasl import sasl_mech
-from slixmpp.util.sasl.client import Mech
-
 from lib.raw import PATIENCE, RawStream, failure_of
 from lib.stage import Stage
 from lib.steps import expect
 
 MUC = "http://jabber.org/protocol/muc"
-
-
-@sasl_mech(0)
-class Invitation(Mech):
-    """slixmpp's ANONYMOUS always says the same; this one has the client's password for its trace information."""
-
-    name = "ANONYMOUS"
-    required_credentials = {"password"}
-
-    def process(self, challenge=b""):
-        return self.credentials["password"]
 
 
 async def run(stage: Stage) -> None:
@@ -32,26 +18,35 @@ async def run(stage: Stage) -> None:
     if invitation:
         await conversation(stage, invitation, juliet, nurse)
         await in_a_room(stage, invitation, room, juliet)
-        hostile(stage)
+        await several(stage, juliet)
+        hostile(stage, invitation)
         await end(stage, invitation, juliet)
 
 
-def invite(stage: Stage, *peers: str) -> dict:
-    return json.loads(stage.server.guests("invite", *peers, "--host", stage.guests, "--name", "Friar John", "--json"))
+def invite(stage: Stage, *peers: str, places: int = 1) -> dict:
+    return json.loads(stage.server.guests("invite", *peers, "--host", stage.guests, "--name", "Friar John",
+                                          "--places", str(places), "--json"))
 
 
-async def enter(stage: Stage, invitation: dict):
-    guest = stage.client(stage.guests, password=invitation["token"], mechanism="ANONYMOUS")
+async def enter(stage: Stage, invitation: dict, mechanism: str | None = None):
+    guest = stage.client(invitation["address"], password=invitation["password"], mechanism=mechanism)
     await guest.login()
     guest.send_presence()
     return guest
 
 
 async def conversation(stage: Stage, invitation: dict, juliet, nurse) -> None:
-    with stage.step("the guest is let in by ANONYMOUS, and has an address without the invitation in it", needed=True):
+    address = invitation["address"]
+    with stage.step("the guest logs in with address and password, as with an account", needed=True):
         guest = await enter(stage, invitation)
-        address = guest.boundjid.bare
-        expect(guest.boundjid.domain == stage.guests and invitation["token"] not in address, address)
+        expect(guest.boundjid.bare == address, f"{guest.boundjid}")
+        expect("ANONYMOUS" not in guest.mechanisms, f"{guest.mechanisms}")
+    for mechanism in ("SCRAM-SHA-256", "SCRAM-SHA-1", "PLAIN"):
+        with stage.step(f"by {mechanism}, too"):
+            again = await enter(stage, invitation, mechanism)
+            expect(again.boundjid.bare == address, f"{again.boundjid}")
+            await guest.logout()
+            guest = again
     with stage.step("guest and user talk"):
         guest.send_message(mto=juliet.boundjid.bare, mbody="Who is there?", mtype="chat")
         await juliet.sees_message("Who is there?")
@@ -70,7 +65,8 @@ async def conversation(stage: Stage, invitation: dict, juliet, nurse) -> None:
         juliet.send_message(mto=address, mbody="Welcome back", mtype="chat")
         await again.sees_message("Welcome back")
         listed = json.loads(stage.server.guests("list", "--json"))
-        expect([one["guests"] for one in listed if one["id"] == invitation["invitation"]["id"]] == [[address]], f"{listed}")
+        here = [one["guests"] for one in listed if one["id"] == invitation["invitation"]["id"]]
+        expect(here == [[address]], f"{listed}")
         await again.logout()
 
 
@@ -90,18 +86,48 @@ async def in_a_room(stage: Stage, invitation: dict, room: str, juliet) -> None:
         await juliet.sees(lambda s: s["from"] == f"{room}/Guest" and s["type"] == "unavailable", "farewell")
 
 
-def hostile(stage: Stage) -> None:
-    for what, trace, condition in (
-            ("nothing", "=", "not-authorized"), ("a guess", b"0" * 40, "not-authorized"),
-            ("an address", f"juliet@{stage.domain}".encode(), "not-authorized"),
-            ("256 characters", b"a" * 256, "malformed-request"), ("no text", b"\xff\xfe", "malformed-request")):
-        with stage.step(f"refused as an invitation: {what}"), RawStream(stage.guests, stage.authority, direct=True) as stream:
+async def several(stage: Stage, juliet) -> None:
+    with stage.step("of several guests each is bound to an address of its own, and there are no more than places"):
+        invitation = invite(stage, juliet.boundjid.bare, places=2)
+        guests = [await enter(stage, invitation) for _ in range(2)]
+        addresses = {guest.boundjid.bare for guest in guests}
+        expect(len(addresses | {invitation["address"]}) == 3, f"{addresses}")
+        for number, guest in enumerate(guests):
+            guest.send_message(mto=juliet.boundjid.bare, mbody=f"Number {number}", mtype="chat")
+            await juliet.sees_message(f"Number {number}")
+            juliet.send_message(mto=guest.boundjid.bare, mbody=f"And you, {number}", mtype="chat")
+            await guest.sees_message(f"And you, {number}")
+        expect(refusal(stage, invitation) == "temporary-auth-failure", "a third came in")
+        for guest in guests:
+            await guest.logout()
+
+
+def refusal(stage: Stage, invitation: dict) -> str:
+    """The condition with which an invitation is refused."""
+    user = invitation["address"].split("@")[0]
+    with RawStream(stage.guests, stage.authority, direct=True) as stream:
+        stream.open()
+        return failure_of(stream.auth("PLAIN", f"\0{user}\0{invitation['password']}".encode()))
+
+
+def hostile(stage: Stage, invitation: dict) -> None:
+    user, password = invitation["address"].split("@")[0].encode(), invitation["password"].encode()
+    for what, mechanism, data, condition in (
+            ("nothing", "ANONYMOUS", "", "invalid-mechanism"),
+            ("the password as trace information", "ANONYMOUS", password, "invalid-mechanism"),
+            ("a guess", "PLAIN", b"\0" + user + b"\0guess", "not-authorized"),
+            ("another's address", "PLAIN", b"\0nobody\0" + password, "not-authorized"),
+            ("in another's name", "PLAIN", f"juliet@{stage.domain}".encode() + b"\0" + user + b"\0" + password,
+             "invalid-authzid"),
+            ("no text", "PLAIN", b"\0\xff\xfe\0x", "malformed-request")):
+        with (stage.step(f"refused as an invitation: {what}"),
+              RawStream(stage.guests, stage.authority, direct=True) as stream):
             stream.open()
-            found = failure_of(stream.auth("ANONYMOUS", trace))
+            found = failure_of(stream.auth(mechanism, data))
             expect(found == condition, found)
     with stage.step("64 KiB are cut off"), RawStream(stage.guests, stage.authority, direct=True) as stream:
         stream.open()
-        stream.send("<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='ANONYMOUS'>" + "YWFh" * 21_846 + "</auth>")
+        stream.send("<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='PLAIN'>" + "YWFh" * 21_846 + "</auth>")
         expect(stream.is_disconnected(), f"still connected after {PATIENCE} s")
 
 
@@ -115,10 +141,8 @@ async def end(stage: Stage, invitation: dict, juliet) -> None:
         await juliet.sees_message("Still here")
     with stage.step("taken back, it sends the guest away and lets nobody in"):
         stage.server.guests("revoke", invitation["invitation"]["id"])
-        with RawStream(stage.guests, stage.authority, direct=True) as stream:
-            stream.open()
-            found = failure_of(stream.auth("ANONYMOUS", invitation["token"].encode()))
-            expect(found == "not-authorized", found)
+        found = refusal(stage, invitation)
+        expect(found == "not-authorized", found)
         juliet.send_message(mto=guest.boundjid, mbody="Are you there?", mtype="chat")
         error = await juliet.sees(lambda s: s.name == "message" and s["type"] == "error", "error")
         expect(error["error"]["condition"] == "service-unavailable", error["error"]["condition"])
