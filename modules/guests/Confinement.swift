@@ -69,7 +69,8 @@ final class Confinement {
     private func objection(to message: Message, of guest: Guest, _ account: Account) -> StanzaError? {
         guard let to = message.to, to.bare == account.jid || isPeer(to, of: guest) else { return Self.elsewhere }
         // XEP-0045 §7.8.2: the room would pass it on to anybody.
-        return message.mediatedInvitation == nil ? nil : .notAllowed("Guests cannot invite others.")
+        let invites = message.payload.children("x", .mucUser).contains { $0.child("invite") != nil }
+        return invites ? .notAllowed("Guests cannot invite others.") : nil
     }
 
     private func objection(to presence: Presence, of guest: Guest, _ account: Account) -> StanzaError? {
@@ -85,7 +86,10 @@ final class Confinement {
             let changes = to.isBare && iq.kind == .set && !Self.isHarmless(query)
             return changes ? .notAllowed("Guests keep nothing here.") : nil
         }
-        if isPeer(to, of: guest) { return nil }
+        if isPeer(to, of: guest) {
+            let lasts = iq.kind == .set && Self.outlastsTheVisit(query)
+            return lasts ? .notAllowed("Guests leave nothing behind.") : nil
+        }
         if to == host.jid { return iq.kind == .get || query.is("session", .session) ? nil : Self.elsewhere }
         guard iq.kind == .get, to.isDomain, isComponent(to.domainpart) else { return Self.elsewhere }
         return guest.invitation == nil || Self.isQuestion(query) ? nil : Self.elsewhere
@@ -94,6 +98,11 @@ final class Confinement {
     /// What is a set and changes nothing: the session of old clients, and to read one's archive.
     private static func isHarmless(_ query: Element) -> Bool {
         query.is("session", .session) || query.is("query", .mam)
+    }
+
+    /// What a room would keep, or act upon, when the guest is gone: a registered nick, a phone to be woken.
+    private static func outlastsTheVisit(_ query: Element) -> Bool {
+        query.is("query", .register) || query.namespace == .guestPush
     }
 
     /// What somebody is, and whether they are there.
@@ -161,4 +170,6 @@ final class Confinement {
 extension Namespace {
     /// XEP-0199 §2.
     fileprivate static let guestPing: Namespace = "urn:xmpp:ping"
+    /// XEP-0357 §5.
+    fileprivate static let guestPush: Namespace = "urn:xmpp:push:0"
 }

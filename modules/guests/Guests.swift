@@ -20,6 +20,9 @@ import ServerKit
 ///
 /// **Other servers.** With the option `guests` of the module `s2s` the host speaks with domains that an invitation
 /// names, and with no others.
+///
+/// **Unwanted guests.** A guest of an invitation for several comes back under another address. Who is to stay out of a
+/// room for good is kept out by revoking the invitation, or by banning the guests' domain there.
 final class Guests: Module {
     static let info = ModuleInfo(
         "guests", "Lets invited people without an account take part in one conversation",
@@ -75,13 +78,20 @@ final class Guests: Module {
     /// New options hold for those who are here, too. Who may invite is asked when the command is registered.
     func reconfigure(_ options: Options) -> Bool {
         guard options.inviters == self.options.inviters || book != nil else { return false }
+        let closes = self.options.isOpen && !options.isOpen
         self.options = options
         book?.options = options
+        if closes { book?.endUninvited() }
         return true
     }
 
     func load(into host: ModuleHost) {
-        if host.host.isAnonymous { receiveGuests(host) } else { addCommands(host) }
+        if host.host.isAnonymous {
+            receiveGuests(host)
+        } else {
+            addCommands(host)
+            host.observe(.accountRemoved) { event in self.revokeAll(by: event.account.jid, host) }
+        }
         host.onConfigurationChange {
             // Accounts of its own, if it had any, go on as they are.
             if self.book == nil, host.host.isAnonymous { self.receiveGuests(host) }
@@ -90,6 +100,21 @@ final class Guests: Module {
             // Nothing holds them to their conversation any more.
             self.book?.endAllSessions(StreamError(.reset, "Guests are not received any more."))
             self.book = nil
+        }
+    }
+
+    /// Takes back what somebody made who is no user any more.
+    private func revokeAll(by inviter: JID, _ host: ModuleHost) {
+        for book in host.server.allHosts.compactMap({ $0.service((any GuestBook).self) }) {
+            let ids = book.invitations.filter { $0.inviter?.bare == inviter.bare }.map(\.id)
+            guard !ids.isEmpty else { continue }
+            Task { @ServerActor in
+                for id in ids {
+                    do { _ = try await book.revoke(id) } catch {
+                        host.log.error("An invitation cannot be revoked", metadata: ["reason": "\(error)"])
+                    }
+                }
+            }
         }
     }
 

@@ -25,6 +25,8 @@ final class OpenInvitation {
     let peers: Set<JID>
     /// What its guests send together: who comes again and again is not new each time.
     var bucket = TokenBucket()
+    /// How often its guests come in, where each time brings a new address.
+    var admissions = TokenBucket()
     /// Why it is good no longer, when that is so and its guests are leaving.
     var end: StreamError?
 

@@ -9,6 +9,10 @@ final class InvitationBook: GuestBook {
     private var table: [String: OpenInvitation] = [:]
     /// By localpart; those included who have logged in and not bound a resource yet.
     private var guests: [String: Guest] = [:]
+    /// How many of them came without an invitation.
+    private var uninvited = 0
+    /// Those of whom something may lie on disk, by localpart.
+    private let traces: MapStore<Bool>
     /// How many invitations name somebody at a domain.
     private var domains: [String: Int] = [:]
     private var isLoaded = false
@@ -26,6 +30,7 @@ final class InvitationBook: GuestBook {
         self.host = host
         self.options = options
         store = host.map("guest-invitations")
+        traces = host.map("guests-admitted")
     }
 
     /// Reads the invitations, and deletes those that are over.
@@ -36,6 +41,11 @@ final class InvitationBook: GuestBook {
             } else {
                 store.delete(entry.key, of: Self.owner)
             }
+        }
+        // A crash left what was kept for those who were here; nobody else may find it under their address.
+        for entry in try await traces.entries(of: Self.owner) where guests[entry.key] == nil {
+            host.server.storage.removeEverything(of: entry.key, on: host.domain)
+            traces.delete(entry.key, of: Self.owner)
         }
         isLoaded = true
     }
@@ -77,13 +87,31 @@ final class InvitationBook: GuestBook {
         guard guests.values.count(where: { $0.invitation === invitation }) < invitation.record.places else {
             throw SASLFailure(.temporaryAuthFailure, "As many guests as it is for are here with this invitation.")
         }
+        let pace = Rate(10 + 4 * invitation.record.places, per: .hours(1))
+        guard invitation.admissions.take(1, limit: pace, now: now) == nil else {
+            throw SASLFailure(.temporaryAuthFailure, "Guests with this invitation come and go too often.")
+        }
         return try note(Guest(Self.localpart(for: invitation.record.name), invitation, at: now))
     }
 
     private func note(_ guest: Guest) throws(SASLFailure) -> String {
-        guard guests.count < Self.guestLimit else { throw .temporaryAuthFailure }
-        guests[guest.localpart] = guest
+        guard guests.count < Self.guestLimit, guest.invitation != nil || uninvited < Self.guestLimit / 10 else {
+            throw .temporaryAuthFailure
+        }
+        add(guest)
         return guest.localpart
+    }
+
+    private func add(_ guest: Guest) {
+        if guest.invitation == nil { uninvited += 1 }
+        guests[guest.localpart] = guest
+        traces.set(true, guest.localpart, of: Self.owner)
+    }
+
+    private func remove(_ localpart: String) {
+        guard let guest = guests.removeValue(forKey: localpart) else { return }
+        if guest.invitation == nil { uninvited -= 1 }
+        traces.delete(localpart, of: Self.owner)
     }
 
     /// An address that nobody had before (XEP-0175 §3), beginning with what can be read of a name.
@@ -112,12 +140,12 @@ final class InvitationBook: GuestBook {
         // It left between logging in again and binding a resource.
         guard let invitation = table[account.name], invitation.isForOne else { return nil }
         let guest = Guest(account.name, invitation, at: host.clock.now)
-        guests[account.name] = guest
+        add(guest)
         return guest
     }
 
     func forget(_ account: Account) {
-        if account.isTemporary { guests[account.name] = nil }
+        if account.isTemporary { remove(account.name) }
     }
 
     // MARK: Other servers
@@ -244,6 +272,16 @@ final class InvitationBook: GuestBook {
         }
     }
 
+    /// Guests without an invitation are not received any more.
+    func endUninvited() {
+        for guest in guests.values where guest.invitation == nil {
+            guard let account = host.accounts.loadedAccount(guest.localpart) else { continue }
+            for resource in account.resources {
+                resource.close(StreamError(.notAuthorized, "Guests need an invitation now."))
+            }
+        }
+    }
+
     func endAllSessions(_ error: StreamError) {
         for account in host.accounts.loadedAccounts where account.isTemporary {
             for resource in account.resources { resource.close(error) }
@@ -260,7 +298,7 @@ final class InvitationBook: GuestBook {
         let now = host.clock.now
         for (localpart, guest) in guests
         where now - guest.admittedAt > Self.bindTime && host.accounts.loadedAccount(localpart) == nil {
-            guests[localpart] = nil
+            remove(localpart)
         }
     }
 }

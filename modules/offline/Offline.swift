@@ -57,7 +57,8 @@ final class Offline: Module {
 
     /// Whether the message was kept, or needs no answer.
     private func keep(_ event: MessageEvent) -> Bool {
-        guard let queues else { return false }
+        // Who is gone for good does not come to read it; the sender is told.
+        guard let queues, !event.account.isTemporary else { return false }
         switch event.message.offlineFate {
         case .keep:
             // XEP-0160 §2: when the queue is full the sender learns it.

@@ -95,8 +95,9 @@ final class OfflineQueues: OfflineQueue {
             let page = try await store.items(
                 of: account.name, ArchiveQuery(after: .sequence(position), limit: Self.pageSize))
             guard !page.isEmpty else { break }
-            guard let resource = account.resources.first(where: { $0 === first && $0.isReader })
-                ?? account.resources.first(where: \.isReader)
+            guard
+                let resource = account.resources.first(where: { $0 === first && $0.isReader })
+                    ?? account.resources.first(where: \.isReader)
             else { break }
             let delivered = hand(page, to: resource)
             if let last = delivered.last {

@@ -39,7 +39,11 @@ struct Acquaintances {
     func isGone(_ pair: DomainPair) -> Bool { all[pair]?.standing == .gone }
 
     private mutating func set(_ pair: DomainPair, _ standing: Standing) {
-        if all.count >= Self.limit, all[pair] == nil { all.remove(at: all.startIndex) }
+        if all.count >= Self.limit, all[pair] == nil {
+            // Rather one that only came to us than one that somebody here writes to.
+            let place = all.indices.prefix(64).first { !all[$0].value.wasReached } ?? all.startIndex
+            all.remove(at: place)
+        }
         all[pair, default: Acquaintance(standing: standing)].standing = standing
     }
 

@@ -9,8 +9,13 @@ struct DomainPair: Hashable, CustomStringConvertible {
 
     var description: String { "\(local) → \(remote)" }
 
-    /// What the remote domain is part of, and nearly always belongs to one owner.
-    var zone: String { remote.split(separator: ".").suffix(2).joined(separator: ".") }
+    /// What the remote domain is part of, and nearly always belongs to one owner: two labels, but three where they are
+    /// like `co.uk`.
+    var zone: String {
+        let labels = remote.split(separator: ".")
+        let isShared = labels.count > 2 && labels[labels.count - 1].count == 2 && labels[labels.count - 2].count <= 3
+        return labels.suffix(isShared ? 3 : 2).joined(separator: ".")
+    }
 
     var localJID: JID { JID(unchecked: nil, domainpart: local, resourcepart: nil) }
     var remoteJID: JID { JID(unchecked: nil, domainpart: remote, resourcepart: nil) }

@@ -94,15 +94,18 @@ final class Federation: Entity {
     /// Routes to as many pairs are kept; users can make up as many names as they like.
     static let routeLimit = 20_000
 
-    private func hasRoom(for pair: DomainPair) -> Bool {
-        guard routes.count >= Self.routeLimit, routes[pair] == nil else { return true }
+    /// - Parameter limit: what peers cause leaves room for what users want.
+    private func hasRoom(for pair: DomainPair, of limit: Int = routeLimit) -> Bool {
+        guard routes.count >= limit, routes[pair] == nil else { return true }
         let now = server.clock.now
         if tidiedAt.map({ now - $0 > .seconds(1) }) ?? true {
             tidiedAt = now
             for (pair, route) in routes where route.isUnused { routes[pair] = nil }
         }
-        return routes.count < Self.routeLimit
+        return routes.count < limit
     }
+
+    private func hasRoomToSeek(_ pair: DomainPair) -> Bool { hasRoom(for: pair, of: Self.routeLimit / 2) }
 
     private var tidiedAt: Duration?
 
@@ -128,8 +131,10 @@ final class Federation: Entity {
 
     /// Sends what an earlier run of the server left in its queues.
     func restore() async throws {
-        for host in server.allHosts + server.allComponents { try await restore(host.domain) }
-        store.endLoading()
+        do {
+            defer { store.endLoading() }
+            for host in server.allHosts + server.allComponents { try await restore(host.domain) }
+        }
         for domain in try await store.domains() where !isHere(domain) {
             absent.insert(domain)
             try await store.clear(domain, after: Self.memory)
@@ -138,7 +143,13 @@ final class Federation: Entity {
 
     /// The same for one domain.
     func restore(_ domain: String) async throws {
-        for (pair, items) in try await store.load(domain) {
+        let found = try await store.load(domain)
+        // It may have gone again meanwhile.
+        guard isHere(domain) else {
+            _ = absent.insert(domain)
+            return
+        }
+        for (pair, items) in found {
             if isHere(pair.remote) { deliverHere(items, pair) } else { route(pair).restore(items) }
         }
     }
@@ -267,7 +278,9 @@ final class Federation: Entity {
             metadata: ["remote": "\(pair.remote)", "by": "\(means)", "bidi": "\(stream.isBidirectional)"])
         refusals.forget(pair.remote)
         // It may come to us after it was given up, and has much to tell then. A stream both ways is used soon anyhow.
-        if acquaintances.isAway(pair), !stream.isBidirectional { route(pair).seek(isThere: true) }
+        if acquaintances.isAway(pair), !stream.isBidirectional, hasRoomToSeek(pair) {
+            route(pair).seek(isThere: true)
+        }
         acquaintances.meet(pair)
     }
 
@@ -298,7 +311,7 @@ final class Federation: Entity {
         expectedBackways[pair] = nil
         backways[pair] = stream
         // Who is back is asked what became of its users.
-        (acquaintances.isAway(pair) ? route(pair) : routes[pair])?.open(stream)
+        (acquaintances.isAway(pair) && hasRoomToSeek(pair) ? route(pair) : routes[pair])?.open(stream)
     }
 
     /// Asks the authoritative server about a key, on another connection than the one it came on. XEP-0220 §2.1.2.
@@ -372,10 +385,12 @@ final class Federation: Entity {
     /// A stream of a peer was lost, on which stanzas came from it alone: whether the peer is still there, only a stream
     /// to it can tell.
     private func lost(_ stream: ServerStream) {
+        // Who never said anything has nobody here who would miss it.
+        guard stream.hasHeardStanzas else { return }
         for pair in stream.proven where serves(pair.local) && !isHere(pair.remote) {
             if routes[pair]?.stream != nil { continue }
             acquaintances.lose(pair)
-            if hasRoom(for: pair) { route(pair).seek(isThere: false) }
+            if hasRoomToSeek(pair) { route(pair).seek(isThere: false) }
         }
     }
 

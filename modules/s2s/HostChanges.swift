@@ -44,6 +44,7 @@ extension Federation {
         absent.subtract(back)
         store.beginLoading()
         Task { @ServerActor in
+            defer { self.store.endLoading() }
             for domain in back {
                 do { try await self.restore(domain) } catch {
                     self.log.error(
@@ -51,7 +52,6 @@ extension Federation {
                         metadata: ["host": "\(domain)", "reason": "\(error)"])
                 }
             }
-            self.store.endLoading()
         }
     }
 

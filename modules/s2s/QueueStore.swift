@@ -11,8 +11,10 @@ final class QueueStore {
     /// What came in this turn, or in the last few.
     private var unwritten: [DomainPair: StoredBatch] = [:]
     private var isWriteDue = false
-    /// What was written in this run before the rest was read; nil once it was.
+    /// What was written in this run while the rest is being read; nil when nothing is.
     private var fresh: Set<String>? = []
+    /// How many read; the start of the server is the first.
+    private var readers = 1
 
     /// Everything from one domain is one archive: what is left there is found without looking at all who have anything.
     private struct Shelf {
@@ -166,10 +168,16 @@ final class QueueStore {
     }
 
     /// What is written from now on is not what is read.
-    func beginLoading() { fresh = fresh ?? [] }
+    func beginLoading() {
+        readers += 1
+        fresh = fresh ?? []
+    }
 
-    /// All has been read that earlier runs left.
-    func endLoading() { fresh = nil }
+    /// All has been read that was to be read.
+    func endLoading() {
+        readers -= 1
+        if readers == 0 { fresh = nil }
+    }
 
     /// What earlier runs of the server left for other domains, by pair.
     func load(_ host: String) async throws -> [DomainPair: [Route.Item]] {

@@ -180,6 +180,8 @@ final class Route {
     /// - Parameter isThere: whether it is, as far as is known: then there is no reason to wait.
     func seek(isThere: Bool) {
         wantsReturn = true
+        // Whoever asks the peer something now is not answered with what was wrong before.
+        if isThere { lastFailure = nil }
         switch state {
         case .open, .connecting: return
         case .waiting(let action):

@@ -53,6 +53,8 @@ final class ServerStream: StreamEndpoint {
     var language: String?
     let startedAt: Duration
     private(set) var lastStanza: Duration
+    /// Whether the peer has sent any.
+    private(set) var hasHeardStanzas = false
     private(set) lazy var acknowledgements = StreamAcknowledgements(self)
     /// The routes whose stanzas it carries.
     private(set) var routes: [DomainPair: Route] = [:]
@@ -188,6 +190,7 @@ final class ServerStream: StreamEndpoint {
     private func receive(stanza element: Element) throws(StreamError) {
         guard !trusted.isEmpty else { throw StreamError(.notAuthorized, "Stanzas come after authentication.") }
         lastStanza = server.clock.now
+        hasHeardStanzas = true
         acknowledgements.countReceived()
         let parsed: Stanza?
         do throws(StanzaError) { parsed = try Stanza.parse(element) } catch {
@@ -202,6 +205,8 @@ final class ServerStream: StreamEndpoint {
         guard federation.serves(to.domainpart) else {
             throw StreamError(.hostUnknown, "\(to.domainpart) is not served here.")
         }
+        // On a stream of several domains, one that no guest has to do with.
+        if let from = stanza.from, !federation.serves(to.domainpart, for: from.domainpart) { return }
         if stanza.header.language == nil { stanza.header.language = language }
         if federation.pings.take(stanza) { return }
         server.router.track(fence) { server.router.route(stanza) }

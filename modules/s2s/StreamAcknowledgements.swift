@@ -228,7 +228,10 @@ final class StreamAcknowledgements {
         askedFor = nil
         timeout?.cancel()
         timeout = nil
-        for _ in 0..<min(count, waiting.count) { waiting.removeFirst().acknowledged() }
+        // What they cause may end the stream, or send on it.
+        let settled = Array(waiting.prefix(count))
+        waiting = waiting.dropFirst(count)
+        for route in settled { route.acknowledged() }
         if waiting.isEmpty { waiting = [] } else { ask() }
     }
 

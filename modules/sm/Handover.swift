@@ -54,7 +54,7 @@ struct Handover {
         var event = MessageEvent(account: account, message: message)
         event.archiveID = archiveID
         if host.hooks.messageUndelivered.isClaimed(event) { return }
-        // Nothing is lost that the archive has.
-        if event.archiveID == nil { host.router.bounce(.message(message), .serviceUnavailable) }
+        // Nothing is lost that the archive has, unless it goes with the account.
+        if event.archiveID == nil || account.isTemporary { host.router.bounce(.message(message), .serviceUnavailable) }
     }
 }
