@@ -22,6 +22,12 @@ public enum SocketTurn {
     }
 
     private static var echo: Task<Echo, any Error>?
+
+    /// Returns when what the loop had to do at the call has been done.
+    public static func tasks() async {
+        // A future's `get()` would leave the loop.
+        await withCheckedContinuation { continuation in ServerActor.loop.execute { continuation.resume() } }
+    }
 }
 
 /// Two ends of a connection of the loop with itself.

@@ -147,7 +147,7 @@ final class StageListener {
                 }
             }
             .connect(to: channel.localAddress ?? SocketAddress(ipAddress: "127.0.0.1", port: 0)).get()
-        while accepted == nil { try await ServerActor.loop.submit {}.get() }
+        while accepted == nil { await SocketTurn.tasks() }
         connection.channel = client
         connection.serverStream = accepted
         accepted = nil

@@ -14,7 +14,7 @@ import Testing
     @ServerActor private func turns() async {
         for _ in 0..<40 {
             await Task.yield()
-            try? await ServerActor.loop.submit {}.get()
+            await SocketTurn.tasks()
         }
     }
 

@@ -49,7 +49,7 @@ private final class Notes: Module {
     private func turns() async {
         for _ in 0..<20 {
             await Task.yield()
-            try? await ServerActor.loop.submit {}.get()
+            await SocketTurn.tasks()
         }
     }
 
