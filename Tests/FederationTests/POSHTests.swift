@@ -83,7 +83,8 @@ import Testing
         names.set("capulet.example", .a, DNSAnswer(.records([[127, 0, 0, 1]])))
         let trust = try TLSTrust(file: files.chain)
         let port = listener.localAddress?.port ?? 0
-        let got = try? await HTTPSRequest(host: "other.example", port: port, path: "/x").get(dns: names, trust: trust)
+        let got = try? await HTTPSRequest(host: "other.example", port: port, path: "/x").get(
+            dns: names, trust: trust, patience: .minutes(2))
         #expect(got == expected)
         // The web server's certificate has to be for the domain.
         let forged = try? await HTTPSRequest(host: "capulet.example", port: port, path: "/x").get(
@@ -91,9 +92,11 @@ import Testing
         #expect(forged == nil)
         try? await listener.close()
         // Where nobody listens there is no web server, nor where there is no address.
-        let refused = try? await HTTPSRequest(host: "other.example", port: 1, path: "/x").get(dns: names, trust: trust)
+        let refused = try? await HTTPSRequest(host: "other.example", port: 1, path: "/x").get(
+            dns: names, trust: trust, patience: .minutes(2))
         #expect(refused == .absent("other.example has no web server."))
-        let nowhere = try? await HTTPSRequest(host: "nowhere.example", path: "/x").get(dns: names, trust: trust)
+        let nowhere = try? await HTTPSRequest(host: "nowhere.example", path: "/x").get(
+            dns: names, trust: trust, patience: .minutes(2))
         #expect(nowhere == .absent("nowhere.example has no web server."))
     }
 }

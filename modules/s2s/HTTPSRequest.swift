@@ -59,10 +59,13 @@ struct HTTPSRequest: Equatable {
     }
 
     /// Gets the document. The server's certificate has to be valid for the host (RFC 2818 §3.1).
-    @ServerActor
     ///
+    /// - Parameter patience: how long the web server may take.
     /// - Throws: what may be different soon.
-    func get(dns: any DNSLookup, trust: TLSTrust) async throws -> Answer {
+    @ServerActor
+    func get(
+        dns: any DNSLookup, trust: TLSTrust, patience: TimeAmount = .seconds(10)
+    ) async throws -> Answer {
         let context = try TLSContext(trust: trust)
         let result = ServerActor.loop.makePromise(of: Answer.self)
         let host = self.host
@@ -70,7 +73,7 @@ struct HTTPSRequest: Equatable {
         do {
             channel = try await ClientBootstrap(group: ServerActor.group)
                 .resolver(AddressFinder(dns, on: ServerActor.loop))
-                .connectTimeout(.seconds(5))
+                .connectTimeout(.nanoseconds(patience.nanoseconds / 2))
                 .channelInitializer { channel in
                     channel.eventLoop.makeCompletedFuture {
                         let pipeline = channel.pipeline.syncOperations
@@ -86,7 +89,7 @@ struct HTTPSRequest: Equatable {
             if let absence = Self.absence(host, error) { return absence }
             throw Failure(description: "\(host) cannot be reached.")
         }
-        let deadline = ServerActor.loop.scheduleTask(in: .seconds(10)) {
+        let deadline = ServerActor.loop.scheduleTask(in: patience) {
             result.fail(Failure(description: "\(host) did not answer in time."))
         }
         defer {
