@@ -7,6 +7,16 @@ import Testing
 
 @Suite("Servers that are lost", .serialized) struct LossTests {
     @ServerActor
+    /// A user of each, who see each other.
+    private func friends(_ servers: TwoServers) async throws -> (romeo: Actor, juliet: Actor) {
+        let romeo = try await servers.montague.enter("romeo@montague.example/orchard")
+        let juliet = try await servers.capulet.enter("juliet@capulet.example/balcony")
+        try await befriend(servers, romeo, juliet)
+        await pass(servers, seconds: 10)
+        return (romeo, juliet)
+    }
+
+    @ServerActor
     private func pass(_ servers: TwoServers, seconds: Int) async {
         let step = seconds > 100 ? 30 : 10
         for _ in 0..<(seconds / step) {
@@ -18,10 +28,7 @@ import Testing
     @Test("Contacts of a server that stays away are gone, and there again when it is back")
     func contacts() async throws {
         try await playBetweenServers(s2s: "patience: 2 min") { servers in
-            let romeo = try await servers.montague.enter("romeo@montague.example/orchard")
-            let juliet = try await servers.capulet.enter("juliet@capulet.example/balcony")
-            try await befriend(servers, romeo, juliet)
-            await pass(servers, seconds: 10)
+            let (romeo, juliet) = try await friends(servers)
             servers.vanish()
             await servers.montague.loseFederation()
             await servers.capulet.loseFederation()
@@ -50,10 +57,7 @@ import Testing
     @Test("A short break is none")
     func shortBreak() async throws {
         try await playBetweenServers(s2s: "patience: 2 min") { servers in
-            let romeo = try await servers.montague.enter("romeo@montague.example/orchard")
-            let juliet = try await servers.capulet.enter("juliet@capulet.example/balcony")
-            try await befriend(servers, romeo, juliet)
-            await pass(servers, seconds: 10)
+            let (romeo, juliet) = try await friends(servers)
             servers.vanish()
             await servers.montague.loseFederation()
             await servers.capulet.loseFederation()
@@ -68,10 +72,7 @@ import Testing
     @Test("A peer that only ever came to us is looked for when its connection breaks")
     func incomingOnly() async throws {
         try await playBetweenServers(s2s: "patience: 1 min") { servers in
-            let romeo = try await servers.montague.enter("romeo@montague.example/orchard")
-            let juliet = try await servers.capulet.enter("juliet@capulet.example/balcony")
-            try await befriend(servers, romeo, juliet)
-            await pass(servers, seconds: 10)
+            let (romeo, _) = try await friends(servers)
             // Whatever there was is closed in order; then the peer comes, says where Juliet is, and dies.
             for stream in Array(servers.montague.federation.streams.values) { stream.close() }
             await pass(servers, seconds: 10)
@@ -94,10 +95,7 @@ import Testing
     @Test("What contacts are up to is asked again when their server was away only for a moment")
     func probes() async throws {
         try await playBetweenServers { servers in
-            let romeo = try await servers.montague.enter("romeo@montague.example/orchard")
-            let juliet = try await servers.capulet.enter("juliet@capulet.example/balcony")
-            try await befriend(servers, romeo, juliet)
-            await pass(servers, seconds: 10)
+            _ = try await friends(servers)
             for stream in Array(servers.montague.federation.streams.values) { stream.close() }
             await pass(servers, seconds: 10)
             #expect(servers.montague.federation.streams.isEmpty)

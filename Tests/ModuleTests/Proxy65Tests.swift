@@ -152,9 +152,7 @@ import Testing
                 romeos.says([UInt8](repeating: 7, count: 2_000_000))
                 await stage.settle()
                 _ = await juliets.until { juliets.heard.count > 90_000 }
-                for _ in 0..<100 {
-                    await SocketTurn.pass()
-                }
+                await SocketTurn.pass(100)
                 let first = juliets.heard.count
                 #expect(first < 200_000, "\(first)")
                 for _ in 0..<3_000 where juliets.heard.count < 2_000_000 {
@@ -237,7 +235,7 @@ import Testing
             second.leaves()
             #expect(await second.isCutOff())
             await stage.settle()
-            for _ in 0..<20 { await SocketTurn.pass() }
+            await SocketTurn.pass(20)
             _ = try await end(stage, name)
         }
     }

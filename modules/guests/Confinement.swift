@@ -102,12 +102,12 @@ final class Confinement {
 
     /// What a room would keep, or act upon, when the guest is gone: a registered nick, a phone to be woken.
     private static func outlastsTheVisit(_ query: Element) -> Bool {
-        query.is("query", .register) || query.namespace == .guestPush
+        query.is("query", .register) || query.namespace == .push
     }
 
     /// What somebody is, and whether they are there.
     private static func isQuestion(_ query: Element) -> Bool {
-        query.is("query", .discoInfo) || query.is("ping", .guestPing)
+        query.is("query", .discoInfo) || query.is("ping", .ping)
     }
 
     /// Results and errors: those of the guest's client, and those that arrive for it.
@@ -165,11 +165,4 @@ final class Confinement {
     private func isComponent(_ domain: String) -> Bool {
         host.server.component(domain) != nil && host.server.components(of: host.host).contains { $0.domain == domain }
     }
-}
-
-extension Namespace {
-    /// XEP-0199 §2.
-    fileprivate static let guestPing: Namespace = "urn:xmpp:ping"
-    /// XEP-0357 §5.
-    fileprivate static let guestPush: Namespace = "urn:xmpp:push:0"
 }

@@ -19,8 +19,14 @@ extension Guests {
         }
     }
 
-    private static func invitations(of user: JID, _ server: Server) -> [GuestInvitation] {
+    static func invitations(of user: JID, _ server: Server) -> [GuestInvitation] {
         books(server).flatMap(\.book.invitations).filter { $0.inviter == user.bare }
+    }
+
+    static func revoke(_ ids: [String], _ server: Server) async throws {
+        for id in ids {
+            for (_, book) in books(server) { _ = try await book.revoke(id) }
+        }
     }
 
     // MARK: Inviting
@@ -116,9 +122,7 @@ extension Guests {
         return .form(form) { form, context in
             let own = Set(Self.invitations(of: context.from, context.host.server).map(\.id))
             let chosen = form["invitations"]?.values.filter { own.contains($0) } ?? []
-            for id in chosen {
-                for (_, book) in Self.books(context.host.server) { _ = try await book.revoke(id) }
-            }
+            try await Self.revoke(chosen, context.host.server)
             return .done(note: "Taken back: \(chosen.count).")
         }
     }

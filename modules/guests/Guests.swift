@@ -105,15 +105,11 @@ final class Guests: Module {
 
     /// Takes back what somebody made who is no user any more.
     private func revokeAll(by inviter: JID, _ host: ModuleHost) {
-        for book in host.server.allHosts.compactMap({ $0.service((any GuestBook).self) }) {
-            let ids = book.invitations.filter { $0.inviter?.bare == inviter.bare }.map(\.id)
-            guard !ids.isEmpty else { continue }
-            Task { @ServerActor in
-                for id in ids {
-                    do { _ = try await book.revoke(id) } catch {
-                        host.log.error("An invitation cannot be revoked", metadata: ["reason": "\(error)"])
-                    }
-                }
+        let ids = Self.invitations(of: inviter, host.server).map(\.id)
+        guard !ids.isEmpty else { return }
+        Task { @ServerActor in
+            do { try await Self.revoke(ids, host.server) } catch {
+                host.log.error("An invitation cannot be revoked", metadata: ["reason": "\(error)"])
             }
         }
     }

@@ -146,8 +146,3 @@ extension Message {
     /// Whether a message that came back was from one occupant to another. XEP-0045 §7.5.
     fileprivate var isPrivate: Bool { payload.child("x", .mucUser) != nil && !payload.has("stanza-id", .stanzaIDs) }
 }
-
-extension Namespace {
-    /// XEP-0199.
-    fileprivate static let ping: Namespace = "urn:xmpp:ping"
-}

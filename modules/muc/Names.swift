@@ -7,8 +7,6 @@ extension Namespace {
     static let mucAdmin: Namespace = "http://jabber.org/protocol/muc#admin"
     /// What owners do. XEP-0045 §18.4.
     static let mucOwner: Namespace = "http://jabber.org/protocol/muc#owner"
-    /// XEP-0077, as rooms use it. XEP-0045 §7.10.
-    static let roomRegistration: Namespace = "jabber:iq:register"
     /// XEP-0421 §3.
     static let occupantID: Namespace = "urn:xmpp:occupant-id:0"
     /// Tells of an original sender as only a room may. XEP-0033 §4.

@@ -10,14 +10,14 @@ struct Registration: RoomFeature {
     func load(into host: ModuleHost, _ rooms: Rooms) {
         let requests = RegistrationRequests(host)
         rooms.loadWithRooms(RegistrationRequests.Open.self) { try await requests.load($0) }
-        rooms.answer(.get, "query", .roomRegistration) { room, request in try describe(room, request.from.bare) }
-        rooms.answer(.set, "query", .roomRegistration) { room, request in
+        rooms.answer(.get, "query", .register) { room, request in try describe(room, request.from.bare) }
+        rooms.answer(.set, "query", .register) { room, request in
             try change(room, request, requests)
             return nil
         }
         rooms.describe { room, _ in
             guard room.settings.allowsRegistration else { return nil }
-            return RoomDescription(features: [.roomRegistration, Namespace(Self.formType)])
+            return RoomDescription(features: [.register, Namespace(Self.formType)])
         }
         host.claim(.messageToRoom) { requests.take($0) }
         host.observe(.occupantEntered) { requests.show(to: $0.session, in: $0.room) }
@@ -38,7 +38,7 @@ struct Registration: RoomFeature {
         guard nick != nil || room.settings.allowsRegistration else {
             throw .noRegistration
         }
-        return Element("query", .roomRegistration) {
+        return Element("query", .register) {
             if let nick {
                 Element("registered")
                 Element("username", text: nick)

@@ -16,8 +16,6 @@ struct SelfPing: RoomFeature {
 }
 
 extension Namespace {
-    /// XEP-0199 §4.
-    fileprivate static let ping: Namespace = "urn:xmpp:ping"
     /// XEP-0410 §3.3.
     static let selfPing: Namespace = "http://jabber.org/protocol/muc#self-ping-optimization"
 }

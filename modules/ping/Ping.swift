@@ -67,7 +67,3 @@ final class Ping: Module, LivenessCheck {
     /// When the client was pinged and has not been heard since, by the server's clock.
     private enum Pinged: ResourceKey { static let defaultValue: Duration? = nil }
 }
-
-extension Namespace {
-    static let ping: Namespace = "urn:xmpp:ping"
-}

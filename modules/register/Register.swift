@@ -103,6 +103,5 @@ extension Register.Options {
 }
 
 extension Namespace {
-    static let register: Namespace = "jabber:iq:register"
     static let registerFeature: Namespace = "http://jabber.org/features/iq-register"
 }

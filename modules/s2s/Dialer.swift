@@ -81,8 +81,9 @@ final class Dialer {
             if target.endpoint.isSecure {
                 target.tlsa = await finder.tlsa(for: target.endpoint)
                 if case .failed(let reason)? = target.tlsa {
-                    note("\(target): \(reason)")
-                    steps.append("\(target): \(reason)")
+                    let step = "\(target): \(reason)"
+                    note(step)
+                    steps.append(step)
                     isTemporary = true
                     continue
                 }

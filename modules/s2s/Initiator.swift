@@ -178,18 +178,18 @@ final class Initiator: StreamNegotiator {
         stream.suspend()
         federation.judge.judge(stream, claims: pair, at: target) { [self, stream] verdict in
             self.verdict = verdict
-            self.stream.resume()
-            guard !self.stream.isClosing else { return }
+            stream.resume()
+            guard !stream.isClosing else { return }
             let mayCallBack = self.federation.policies.policy(for: self.pair.remote) == .dialback
             if case .undecided(let problem) = verdict, !mayCallBack {
                 // RFC 6120 §4.9.3.15
                 return self.fail(
-                    "Its certificate cannot be judged now: \(problem)", showing: self.stream.certificates,
+                    "Its certificate cannot be judged now: \(problem)", showing: stream.certificates,
                     StreamError(.remoteConnectionFailed, "The certificate cannot be judged now: \(problem)"))
             }
             if case .invalid(let problem) = verdict, !mayCallBack {
                 return self.fail(
-                    "Its certificate is refused: \(problem)", isTemporary: false, showing: self.stream.certificates,
+                    "Its certificate is refused: \(problem)", isTemporary: false, showing: stream.certificates,
                     StreamError(.notAuthorized, "The certificate is not acceptable: \(problem)"))
             }
             self.sendHeader(.secured)

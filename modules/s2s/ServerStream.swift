@@ -198,15 +198,15 @@ final class ServerStream: StreamEndpoint {
             if let refusal = Stanza(refusing: element, error, to: sender) { server.router.route(refusal) }
             return
         }
-        _ = try sender(parsed.map { $0.header.from } ?? element.jid("from"), of: element)
+        let sender = try sender(parsed.map { $0.header.from } ?? element.jid("from"), of: element)
         guard var stanza = parsed else { throw StreamError(.unsupportedStanzaType) }
         guard let to = stanza.to else { throw StreamError(.improperAddressing) }
         // RFC 6120 §8.1.1.2, §4.9.3.6
-        guard federation.serves(to.domainpart) else {
+        guard federation.serves(to.domainpart, for: sender.domainpart) else {
+            // On a stream of several domains, one that no guest has to do with.
+            if federation.serves(to.domainpart) { return }
             throw StreamError(.hostUnknown, "\(to.domainpart) is not served here.")
         }
-        // On a stream of several domains, one that no guest has to do with.
-        if let from = stanza.from, !federation.serves(to.domainpart, for: from.domainpart) { return }
         if stanza.header.language == nil { stanza.header.language = language }
         if federation.pings.take(stanza) { return }
         server.router.track(fence) { server.router.route(stanza) }

@@ -265,7 +265,7 @@ final class AcknowledgingPings {
         let id = prefix + "\(next)"
         waiting[id] = (pair, reply)
         stream.federation.server.clock.after(.seconds(120)) { [weak self] in self?.waiting[id] = nil }
-        let ping = IQ(.get, to: pair.remoteJID, from: pair.localJID, id: id) { Element("ping", "urn:xmpp:ping") }
+        let ping = IQ(.get, to: pair.remoteJID, from: pair.localJID, id: id) { Element("ping", .ping) }
         stream.send(.iq(ping))
     }
 

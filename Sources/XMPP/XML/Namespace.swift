@@ -36,6 +36,10 @@ extension Namespace {
     public static let bind: Namespace = "urn:ietf:params:xml:ns:xmpp-bind"
     /// RFC 3921 §3, kept as an optional feature for old clients.
     public static let session: Namespace = "urn:ietf:params:xml:ns:xmpp-session"
+    /// Whether somebody is there. XEP-0199 §2.
+    public static let ping: Namespace = "urn:xmpp:ping"
+    /// Registration with a host, or with what it serves. XEP-0077 §14.1.
+    public static let register: Namespace = "jabber:iq:register"
     /// The predeclared `xml:` prefix.
     public static let xml: Namespace = "http://www.w3.org/XML/1998/namespace"
 }

@@ -16,6 +16,7 @@ from ..martlet import House
 from ..network import HERE, NETWORK, Machine
 from ..pair import Pair, text_of
 from ..rogue import Rogue, rogues
+from ..wire import Wire
 from .refused import unheard, writes
 
 FIRST_PORT = 6400
@@ -126,13 +127,17 @@ async def mispinned(stage: Pair, romeo: Client, house: House, forger: Rogue) -> 
         logged(house, place, forger, "pin")
 
 
+async def heard(user: Client, rogue: Rogue, wire: Wire) -> None:
+    """What it says on a stream that took it in."""
+    wire.send(rogue.says(user, f"from {rogue.domain}"))
+    await user.sees_message(f"from {rogue.domain}")
+    wire.close()
+
+
 async def spoken_to(stage: Pair, user: Client, house: House, rogue: Rogue, what: str) -> None:
     with stage.step(f"{what}: {rogue.domain} is written to, and heard"):
         await writes(user, rogue, f"to {rogue.domain}")
-        wire = await rogue.login(house)
-        wire.send(rogue.says(user, f"from {rogue.domain}"))
-        await user.sees_message(f"from {rogue.domain}")
-        wire.close()
+        await heard(user, rogue, await rogue.login(house))
 
 
 async def not_spoken_to(stage: Pair, user: Client, house: House, rogue: Rogue, what: str) -> None:
@@ -153,10 +158,7 @@ async def not_spoken_to(stage: Pair, user: Client, house: House, rogue: Rogue, w
 async def by_dialback(stage: Pair, user: Client, house: House, rogue: Rogue) -> None:
     with stage.step(f"policy dialback for one domain: {rogue.domain}, self-signed, is written to, and heard"):
         await writes(user, rogue, f"to {rogue.domain}")
-        wire = await rogue.vouched(house)
-        wire.send(rogue.says(user, f"from {rogue.domain}"))
-        await user.sees_message(f"from {rogue.domain}")
-        wire.close()
+        await heard(user, rogue, await rogue.vouched(house))
 
 
 async def unproved(stage: Pair, user: Client, house: House, rogue: Rogue) -> None:
